@@ -1,0 +1,12 @@
+"""What is tried, in which order, what is broken on purpose, judged, recorded, printed.
+
+- `traces`: calls of a recorded VMM.
+- `catalogue`: scenarios that come with the package.
+- `scenario`: what a scenario is; `scenario_file` reads one.
+- `strategies`: who goes next.
+- `checkers`: what counts as wrong.
+- `logbook`: the log of a run, written and read.
+- `runner`: a scenario, a strategy and checkers make a run.
+- `schedule_file`: the order of a run, kept to be replayed.
+- `cli`: the command line, one module a command.
+"""

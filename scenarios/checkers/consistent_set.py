@@ -1,0 +1,60 @@
+"""All lookups of one dereference agree with one committed state."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from memslots.tracepoints import SlotData
+from rcu.trace import Event, Record
+from rcu.tracepoints import RuleWasBroken
+from scenarios.checkers.checker import Checker
+from vcpus.tracepoints import SlotLookedUp
+
+
+class ConsistentSet(Checker):
+    """Compares each answer with what the set held when the reader got hold of it."""
+
+    id = "consistent-set"
+    sentence = (
+        "all lookups of one dereference agree with one committed state of the set:"
+        " before, with INVALID, or after an update"
+    )
+    source = "KVM: struct kvm_memory_slot, include/linux/kvm_host.h"
+
+    def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
+        """See `Checker.handlers`."""
+        return {SlotLookedUp: self._looked_up, RuleWasBroken: self.rule_was_broken}
+
+    def _looked_up(self, record: Record, event: SlotLookedUp) -> None:
+        self.exercised += 1
+        content = self.history.content(event.as_id, event.set)
+        version = content.version
+        for section in self.history.holding(record.actor):
+            held, at = section.held.get(event.as_id, (event.set, version))
+            if held != event.set:
+                self.violate(
+                    record,
+                    f"a lookup of gfn {event.gfn:#x} went to set {event.set} although"
+                    f" set {held} was dereferenced",
+                )
+                return
+            version = min(version, at)
+        expected = content.find_at(version, event.gfn)
+        found = event.slot
+        if found != expected:
+            self.violate(
+                record,
+                f"set {event.set} answered {_name(found)} for gfn {event.gfn:#x}"
+                f" (found in {event.found_in}), but held {_name(expected)} there when"
+                f" {record.actor} dereferenced it",
+            )
+
+
+def _name(slot: SlotData | None) -> str:
+    if slot is None:
+        return "no slot"
+    return (
+        f"slot {slot.id} #{slot.serial} ({slot.base_gfn:#x}..{slot.end_gfn:#x}, flags"
+        f" {slot.flags:#x})"
+    )

@@ -1,0 +1,80 @@
+"""A generation names one content of one address space, and only ever grows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from memslots.generation import UPDATE_IN_PROGRESS, settled
+from memslots.tracepoints import GenerationAdvanced, SetsSwapped
+from rcu.trace import Event, Record
+from rcu.tracepoints import RuleWasBroken
+from scenarios.checkers.checker import Checker
+from scenarios.checkers.history import History
+from vcpus.tracepoints import SlotLookedUp
+
+
+class GenerationUnique(Checker):
+    """Remembers which content every generation stood for."""
+
+    id = "generation-unique"
+    sentence = (
+        "a published set carries a generation that no other content ever had: the old"
+        " one marked as in progress, then a larger one, of its own address space"
+    )
+    source = "KVM: kvm_swap_active_memslots, virt/kvm/kvm_main.c"
+
+    def __init__(self, history: History) -> None:
+        super().__init__(history)
+        self._content: dict[tuple[int, int], tuple[int, int]] = {}
+        self._latest: dict[int, int] = {}
+
+    def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
+        """See `Checker.handlers`."""
+        return {
+            SetsSwapped: self._swapped,
+            GenerationAdvanced: self._advanced,
+            SlotLookedUp: self._looked_up,
+            RuleWasBroken: self.rule_was_broken,
+        }
+
+    def _swapped(self, record: Record, event: SetsSwapped) -> None:
+        self.exercised += 1
+        if not event.generation & UPDATE_IN_PROGRESS:
+            self.violate(
+                record,
+                f"set {event.set} was published as generation {event.generation},"
+                " without the mark that an update is in progress",
+            )
+        self._stands_for(record, event.as_id, event.set, event.generation)
+
+    def _advanced(self, record: Record, event: GenerationAdvanced) -> None:
+        self.exercised += 1
+        space = self.history.spaces[event.as_id]
+        latest = self._latest.get(event.as_id, space.generation)
+        generation = event.generation
+        if generation <= latest or generation & UPDATE_IN_PROGRESS:
+            self.violate(record, f"generation {latest} was followed by {generation}")
+        if settled(generation) % space.generation_step != event.as_id:
+            self.violate(
+                record,
+                f"generation {generation} does not belong to address space"
+                f" {event.as_id}",
+            )
+        self._latest[event.as_id] = max(latest, settled(generation))
+        self._stands_for(record, event.as_id, event.set, generation)
+
+    def _looked_up(self, record: Record, event: SlotLookedUp) -> None:
+        if event.generation is not None:
+            self.exercised += 1
+            self._stands_for(record, event.as_id, event.set, event.generation)
+
+    def _stands_for(self, record: Record, as_id: int, index: int, number: int) -> None:
+        content = (index, self.history.content(as_id, index).version)
+        known = self._content.setdefault((as_id, number), content)
+        if known != content:
+            self.violate(
+                record,
+                f"generation {number:#x} stood for set {known[0]} after {known[1]}"
+                f" edits, and stands for set {index} after {content[1]} edits now",
+            )

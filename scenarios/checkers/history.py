@@ -1,0 +1,189 @@
+"""What the records say about sets and sections, kept once for all checkers.
+
+It is built from events alone. Contents are kept as the events changed them, with what
+undoes each change: a set can be asked what it held when a reader got hold of it.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right, insort
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from memslots.tracepoints import (
+    AddressSpaceMade,
+    SetsSwapped,
+    SlotData,
+    SlotInstalled,
+    SlotReplaced,
+)
+from rcu.trace import Event, Record
+from rcu.tracepoints import SectionBegan, SectionEnded
+from vcpus.tracepoints import SetDereferenced
+
+
+@attrs.define(eq=False)
+class SetContent:
+    """What one set holds.
+
+    Attributes:
+        by_gfn: The slots by first page.
+        by_serial: The slots by object.
+        first_gfns: The first pages in order.
+        edits: What left and what entered, edit by edit.
+    """
+
+    by_gfn: dict[int, SlotData] = attrs.field(factory=dict)
+    by_serial: dict[int, SlotData] = attrs.field(factory=dict)
+    first_gfns: list[int] = attrs.field(factory=list)
+    edits: list[tuple[SlotData | None, SlotData | None]] = attrs.field(factory=list)
+
+    @property
+    def version(self) -> int:
+        """How often it has been edited."""
+        return len(self.edits)
+
+    def replace(self, old: int | None, new: SlotData | None) -> None:
+        """Apply one edit."""
+        left = None if old is None else self.by_serial.pop(old, None)
+        if left is not None and self.by_gfn.get(left.base_gfn) is left:
+            del self.by_gfn[left.base_gfn]
+            self.first_gfns.remove(left.base_gfn)
+        if new is not None:
+            if new.base_gfn not in self.by_gfn:
+                insort(self.first_gfns, new.base_gfn)
+            self.by_gfn[new.base_gfn] = new
+            self.by_serial[new.serial] = new
+        self.edits.append((left, new))
+
+    def find(self, gfn: int) -> SlotData | None:
+        """The slot that contains ``gfn`` now."""
+        place = bisect_right(self.first_gfns, gfn)
+        if not place:
+            return None
+        slot = self.by_gfn[self.first_gfns[place - 1]]
+        return slot if gfn < slot.end_gfn else None
+
+    def find_at(self, version: int, gfn: int) -> SlotData | None:
+        """The slot that contained ``gfn`` when the set had been edited so often."""
+        present = self.find(gfn)
+        for left, entered in reversed(self.edits[version:]):
+            if entered is not None and present is entered:
+                present = None
+            if left is not None and left.base_gfn <= gfn < left.end_gfn:
+                present = left
+        return present
+
+
+@attrs.define(eq=False)
+class AddressSpace:
+    """Two sets and which of them readers find.
+
+    Attributes:
+        generation: First generation of its sets.
+        generation_step: By how much it grows with each swap.
+        sets: What each set holds.
+        active: The set that readers find.
+    """
+
+    generation: int
+    generation_step: int
+    sets: tuple[SetContent, SetContent] = attrs.field(
+        factory=lambda: (SetContent(), SetContent())
+    )
+    active: int = 0
+
+
+@attrs.define(eq=False)
+class Section:
+    """A read section that is open.
+
+    Attributes:
+        actor: Who is in it.
+        domain: Whose section it is.
+        srcu_idx: The rank it was counted on.
+        step: When it began.
+        held: The set that the reader got hold of last, and the set's version then, by
+            address space.
+        ever_held: Address space and set of every dereference in it.
+        found: Serials of the slots that lookups in it returned.
+    """
+
+    actor: str
+    domain: str
+    srcu_idx: int
+    step: int
+    held: dict[int, tuple[int, int]] = attrs.field(factory=dict)
+    ever_held: set[tuple[int, int]] = attrs.field(factory=set)
+    found: set[int] = attrs.field(factory=set)
+
+
+class History:
+    """Sets and open sections, as far as the records go.
+
+    Attributes:
+        spaces: Address spaces by id.
+        sections: Open sections by actor, innermost last.
+        sections_ended: How many sections have ended.
+    """
+
+    def __init__(self) -> None:
+        self.spaces: dict[int, AddressSpace] = {}
+        self.sections: dict[str, list[Section]] = {}
+        self.sections_ended = 0
+        self.handlers: dict[type[Event], Callable[[Record, Any], None]] = {
+            AddressSpaceMade: self._made,
+            SlotInstalled: self._installed,
+            SlotReplaced: self._replaced,
+            SetsSwapped: self._swapped,
+            SectionBegan: self._began,
+            SectionEnded: self._ended,
+            SetDereferenced: self._dereferenced,
+        }
+
+    def open_sections(self) -> list[Section]:
+        """All sections that are open."""
+        return [section for stack in self.sections.values() for section in stack]
+
+    def holding(self, actor: str) -> list[Section]:
+        """The sections that ``actor`` is in."""
+        return self.sections.get(actor, [])
+
+    def content(self, as_id: int, set_index: int) -> SetContent:
+        """What a set holds."""
+        return self.spaces[as_id].sets[set_index]
+
+    def _made(self, record: Record, event: AddressSpaceMade) -> None:
+        self.spaces[event.as_id] = AddressSpace(event.generation, event.generation_step)
+
+    def _installed(self, record: Record, event: SlotInstalled) -> None:
+        for content in self.spaces[event.as_id].sets:
+            content.replace(None, event.slot)
+
+    def _replaced(self, record: Record, event: SlotReplaced) -> None:
+        self.content(event.as_id, event.set).replace(event.old, event.new)
+
+    def _swapped(self, record: Record, event: SetsSwapped) -> None:
+        self.spaces[event.as_id].active = event.set
+
+    def _began(self, record: Record, event: SectionBegan) -> None:
+        section = Section(record.actor, event.domain, event.srcu_idx, record.step)
+        self.sections.setdefault(record.actor, []).append(section)
+
+    def _ended(self, record: Record, event: SectionEnded) -> None:
+        self.sections_ended += 1
+        stack = self.sections.get(record.actor, [])
+        for section in reversed(stack):
+            if (section.domain, section.srcu_idx) == (event.domain, event.srcu_idx):
+                stack.remove(section)
+                break
+        if not stack:
+            self.sections.pop(record.actor, None)
+
+    def _dereferenced(self, record: Record, event: SetDereferenced) -> None:
+        version = self.content(event.as_id, event.set).version
+        for section in self.sections.get(record.actor, []):
+            section.held[event.as_id] = (event.set, version)
+            section.ever_held.add((event.as_id, event.set))

@@ -1,0 +1,176 @@
+"""All checkers over one run, and the verdict."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from enum import Enum
+from typing import Any
+
+import attrs
+
+from memslots.tracepoints import RegionReturned
+from rcu.trace import Event, Record
+from rcu.tracepoints import GracePeriodEnded
+from scenarios.checkers.checker import Checker, Violation
+from scenarios.checkers.consistent_set import ConsistentSet
+from scenarios.checkers.deadlock import Deadlock
+from scenarios.checkers.generation_unique import GenerationUnique
+from scenarios.checkers.grace_period import GracePeriod
+from scenarios.checkers.history import History
+from scenarios.checkers.lock_order import LockOrder
+from scenarios.checkers.no_use_after_free import NoUseAfterFree
+from scenarios.checkers.results_match import Mismatch, ResultsMatch
+from scenarios.checkers.retired_set_quiet import RetiredSetQuiet
+from scenarios.checkers.sets_converge import SetsConverge
+
+CHECKERS: dict[str, type[Checker]] = {
+    checker.id: checker
+    for checker in (
+        ConsistentSet,
+        NoUseAfterFree,
+        GracePeriod,
+        SetsConverge,
+        RetiredSetQuiet,
+        GenerationUnique,
+        LockOrder,
+        Deadlock,
+        ResultsMatch,
+    )
+}
+"""Every checker by its id."""
+
+
+class Verdict(Enum):
+    """What a run has shown."""
+
+    HOLDS = "holds"
+    VIOLATION = "violation"
+    INCONCLUSIVE = "inconclusive"
+
+
+@attrs.frozen
+class CheckerResult:
+    """What one checker has seen.
+
+    Attributes:
+        exercised: How often its rule was put to the test.
+        violations: How often it was broken.
+    """
+
+    exercised: int
+    violations: int
+
+
+@attrs.frozen
+class Judgement:
+    """What all checkers have seen.
+
+    Attributes:
+        verdict: What that means.
+        reasons: Why it is inconclusive; empty otherwise.
+        checkers: By id.
+        violations: The first of every checker, by step.
+        mismatches: Calls with another result than the known one.
+        calls: How many calls returned.
+        read_sections: How many read sections ended.
+        grace_periods: How many grace periods ended.
+    """
+
+    verdict: Verdict
+    reasons: tuple[str, ...]
+    checkers: dict[str, CheckerResult]
+    violations: tuple[Violation, ...]
+    mismatches: tuple[Mismatch, ...]
+    calls: int
+    read_sections: int
+    grace_periods: int
+
+
+class Judge:
+    """Reads the records of one run and gives a verdict.
+
+    Its method `read` is a sink of a trace.
+
+    Args:
+        must_exercise: Ids of the checkers without which the run means nothing.
+    """
+
+    def __init__(self, must_exercise: Iterable[str] = ()) -> None:
+        self._must_exercise = tuple(must_exercise)
+        self.history = History()
+        self._results = ResultsMatch(self.history)
+        self._checkers = {
+            id_: self._results if kind is ResultsMatch else kind(self.history)
+            for id_, kind in CHECKERS.items()
+        }
+        self._calls = 0
+        self._grace_periods = 0
+        self._table: dict[type[Event], list[Callable[[Record, Any], None]]] = {}
+        for checker in self._checkers.values():
+            self._add(checker.handlers())
+        self._add({RegionReturned: self._returned, GracePeriodEnded: self._ended})
+        # Last, so that checkers see the state before the event.
+        self._add(self.history.handlers)
+
+    def _add(
+        self, handlers: Mapping[type[Event], Callable[[Record, Any], None]]
+    ) -> None:
+        for kind, handler in handlers.items():
+            self._table.setdefault(kind, []).append(handler)
+
+    def read(self, records: Sequence[Record]) -> None:
+        """Let every checker see the records."""
+        table = self._table
+        for record in records:
+            for handler in table.get(type(record.event), ()):
+                handler(record, record.event)
+
+    def _returned(self, record: Record, event: RegionReturned) -> None:
+        self._calls += 1
+
+    def _ended(self, record: Record, event: GracePeriodEnded) -> None:
+        self._grace_periods += 1
+
+    def conclude(self, doubts: Iterable[str] = ()) -> Judgement:
+        """Give the verdict.
+
+        Args:
+            doubts: Why the run shows less than it seems to: it was cut short, ...
+        """
+        for checker in self._checkers.values():
+            checker.finish()
+        violations = sorted(
+            (v for checker in self._checkers.values() for v in checker.violations),
+            key=lambda violation: violation.step,
+        )
+        reasons = [*doubts]
+        if self._results.doubt and self._results.mismatches:
+            reasons.append(
+                f"{len(self._results.mismatches)} results differ, but"
+                f" {self._results.doubt}"
+            )
+        reasons += [
+            f"{id_} was not exercised"
+            for id_ in self._must_exercise
+            if not self._checkers[id_].exercised
+        ]
+        if not any(checker.exercised for checker in self._checkers.values()):
+            reasons.append("no checker was exercised")
+        verdict = Verdict.HOLDS
+        if violations:
+            verdict = Verdict.VIOLATION
+        elif reasons:
+            verdict = Verdict.INCONCLUSIVE
+        return Judgement(
+            verdict=verdict,
+            reasons=tuple(reasons),
+            checkers={
+                id_: CheckerResult(checker.exercised, checker.count)
+                for id_, checker in self._checkers.items()
+            },
+            violations=tuple(violations),
+            mismatches=tuple(self._results.mismatches),
+            calls=self._calls,
+            read_sections=self.history.sections_ended,
+            grace_periods=self._grace_periods,
+        )

@@ -1,0 +1,75 @@
+"""Nothing is touched, or still within a reader's reach, once it is freed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from memslots.tracepoints import SlotFreed
+from rcu.trace import Event, Record
+from rcu.tracepoints import RuleWasBroken
+from scenarios.checkers.checker import Checker
+from scenarios.checkers.history import History
+from vcpus.tracepoints import SlotLookedUp
+
+
+class NoUseAfterFree(Checker):
+    """Follows slot objects from the lookup that found them to the free."""
+
+    id = "no-use-after-free"
+    sentence = (
+        "a slot is freed once, when no set holds it and no section is open that found"
+        " it, and is never found again"
+    )
+    source = "KVM: kvm_set_memslot, virt/kvm/kvm_main.c"
+
+    def __init__(self, history: History) -> None:
+        super().__init__(history)
+        self._freed: dict[int, Record] = {}
+
+    def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
+        """See `Checker.handlers`."""
+        return {
+            SlotLookedUp: self._looked_up,
+            SlotFreed: self._freed_slot,
+            RuleWasBroken: self.rule_was_broken,
+        }
+
+    def _looked_up(self, record: Record, event: SlotLookedUp) -> None:
+        if event.slot is None:
+            return
+        serial = event.slot.serial
+        for section in self.history.holding(record.actor):
+            section.found.add(serial)
+        if serial in self._freed:
+            freed = self._freed[serial]
+            self.violate(
+                record,
+                f"a lookup of gfn {event.gfn:#x} found slot {event.slot.id} #{serial},"
+                f" which {freed.actor} freed in step {freed.step}",
+            )
+
+    def _freed_slot(self, record: Record, event: SlotFreed) -> None:
+        self.exercised += 1
+        serial = event.serial
+        if serial in self._freed:
+            earlier = self._freed[serial]
+            self.violate(
+                record,
+                f"slot #{serial} is freed a second time, after {earlier.actor} in step"
+                f" {earlier.step}",
+            )
+        self._freed[serial] = record
+        for section in self.history.open_sections():
+            if serial in section.found:
+                self.violate(
+                    record,
+                    f"slot #{serial} is freed while {section.actor}, who found it, is"
+                    f" in the section that began in step {section.step}",
+                )
+        space = self.history.spaces[event.as_id]
+        for index, content in enumerate(space.sets):
+            if serial in content.by_serial:
+                self.violate(
+                    record, f"slot #{serial} is freed while set {index} has it"
+                )

@@ -1,0 +1,85 @@
+"""Every call returns what it is known to return."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable
+from typing import Any
+
+import attrs
+
+from rcu.trace import Event, Record
+from rcu.tracepoints import RuleWasBroken
+from scenarios.checkers.checker import Checker
+from scenarios.checkers.history import History
+from scenarios.tracepoints import OrderUnknown, ResultCompared
+
+
+@attrs.frozen
+class Mismatch:
+    """A call whose result is not the known one.
+
+    Attributes:
+        line: Line of the trace that recorded it, or place in the scenario; from 1.
+        region: What was asked for.
+        expected: What it is known to return.
+        result: What it returned.
+    """
+
+    line: int
+    region: str
+    expected: str
+    result: str
+
+
+class ResultsMatch(Checker):
+    """Compares results; where recorded calls overlapped, it can only doubt.
+
+    Attributes:
+        mismatches: Every call with another result than the known one.
+        doubt: Why a mismatch proves nothing; empty if it does.
+    """
+
+    id = "results-match"
+    sentence = "each call returns the errno that the real kernel answered"
+    source = "KVM: kvm_set_memory_region, virt/kvm/kvm_main.c"
+
+    def __init__(self, history: History) -> None:
+        super().__init__(history)
+        self.mismatches: list[Mismatch] = []
+        self.doubt = ""
+
+    def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
+        """See `Checker.handlers`."""
+        return {
+            ResultCompared: self._compared,
+            OrderUnknown: self._order_unknown,
+            RuleWasBroken: self.rule_was_broken,
+        }
+
+    def _order_unknown(self, record: Record, event: OrderUnknown) -> None:
+        first = ", ".join(f"{a} and {b}" for a, b in event.lines[:5])
+        more = f" and {event.pairs - 5} more" if event.pairs > 5 else ""
+        self.doubt = (
+            f"{event.pairs} pairs of recorded calls overlap and their order matters"
+            f" (lines {first}{more}): the real kernel's order is not known"
+        )
+
+    def _compared(self, record: Record, event: ResultCompared) -> None:
+        self.exercised += 1
+        if event.expected == event.result:
+            return
+        mismatch = Mismatch(
+            event.line, event.region, _name(event.expected), _name(event.result)
+        )
+        self.mismatches.append(mismatch)
+        if not self.doubt:
+            self.violate(
+                record,
+                f"the call of line {event.line} ({event.region}) returned"
+                f" {mismatch.result}, but {mismatch.expected} is recorded",
+            )
+
+
+def _name(result: int) -> str:
+    return "0" if not result else errno.errorcode.get(-result, str(result))

@@ -1,0 +1,137 @@
+"""From gfn to slot, through the mini-caches.
+
+Two caches remember the last slot that was found: one in each set, one in each vCPU. The
+set's needs no generation, since the writer repairs it when the slot leaves the set. The
+vCPU's is dropped when the generation has changed, and a generation names one content
+of one address space only.
+
+A lookup returns INVALID slots, too; what that means is the caller's to say.
+"""
+
+from __future__ import annotations
+
+from enum import Enum
+from typing import TYPE_CHECKING
+
+from memslots.slot import MemorySlot, slot_if_contains
+from memslots.slot_set import Memslots
+from memslots.tracepoints import SlotData
+from memslots.units import Gfn
+from memslots.vm import Vm
+from vcpus.tracepoints import SetDereferenced, SlotLookedUp
+
+if TYPE_CHECKING:
+    from vcpus.vcpu import Vcpu
+
+
+class Granularity(Enum):
+    """What counts as one access of a lookup."""
+
+    OPERATION = "operation"
+    NODE = "node"
+
+
+class SlotLookup:
+    """Finds slots in the set that is active when it is asked.
+
+    Args:
+        vm: Whose slots.
+        granularity: Whether a tree walk is one step, or each node that it reads.
+    """
+
+    def __init__(
+        self, vm: Vm, granularity: Granularity = Granularity.OPERATION
+    ) -> None:
+        self.vm = vm
+        self.granularity = granularity
+        self._scheduler = vm.scheduler
+
+    async def dereference(self, as_id: int) -> Memslots:
+        """The active set.
+
+        Raises:
+            NotProtected: The current task is in no read section and does not hold
+                ``slots_lock``.
+
+        KVM: __kvm_memslots, include/linux/kvm_host.h
+        """
+        slots = await self.vm.active(as_id).dereference()
+        if self._scheduler.tracing:
+            self._scheduler.emit(SetDereferenced(as_id, slots.node_idx))
+        return slots
+
+    async def vcpu_gfn_to_memslot(self, vcpu: Vcpu, gfn: Gfn) -> MemorySlot | None:
+        """The slot of ``gfn`` in the address space that ``vcpu`` is in.
+
+        KVM: kvm_vcpu_gfn_to_memslot, virt/kvm/kvm_main.c
+        """
+        scheduler = self._scheduler
+        slots = await self.dereference(vcpu.as_id)
+        await scheduler.point(slots.generation_location.read)
+        generation = slots.generation
+        if generation != vcpu.last_used_slot_gen:
+            vcpu.last_used_slot = None
+            vcpu.last_used_slot_gen = generation
+        found_in = "vcpu"
+        slot = await self.cached(vcpu.last_used_slot, gfn)
+        if slot is None:
+            found_in = "tree"
+            slot = await self.search(slots, gfn)
+            if slot is not None:
+                vcpu.last_used_slot = slot
+        self._tell(slots, generation, gfn, found_in, slot)
+        return slot
+
+    async def gfn_to_memslot(self, as_id: int, gfn: Gfn) -> MemorySlot | None:
+        """The slot of ``gfn``, for a reader that is no vCPU.
+
+        KVM: gfn_to_memslot, virt/kvm/kvm_main.c
+        """
+        scheduler = self._scheduler
+        slots = await self.dereference(as_id)
+        await scheduler.point(slots.last_used_location.read)
+        found_in = "set"
+        slot = await self.cached(slots.last_used_slot, gfn)
+        if slot is None:
+            found_in = "tree"
+            slot = await self.search(slots, gfn)
+            if slot is not None:
+                await scheduler.point(slots.last_used_location.write)
+                slots.last_used_slot = slot
+        self._tell(slots, None, gfn, found_in, slot)
+        return slot
+
+    async def cached(self, slot: MemorySlot | None, gfn: Gfn) -> MemorySlot | None:
+        """``slot``, if there is one and it contains ``gfn``."""
+        if slot is None:
+            return None
+        await self._scheduler.point(self.vm.slot_memory.read)
+        return slot_if_contains(slot, gfn)
+
+    async def search(self, slots: Memslots, gfn: Gfn) -> MemorySlot | None:
+        """Search the tree of ``slots``."""
+        if self.granularity is Granularity.OPERATION:
+            await self._scheduler.point(slots.lookup)
+            return slots.search_memslots(gfn)
+        slot = None
+        await self._scheduler.point(slots.lookup)
+        for node in slots.walk(gfn):
+            slot = slot_if_contains(node.owner, gfn)
+            await self._scheduler.point(slots.lookup)
+        return slot
+
+    def _tell(
+        self,
+        slots: Memslots,
+        generation: int | None,
+        gfn: Gfn,
+        found_in: str,
+        slot: MemorySlot | None,
+    ) -> None:
+        if self._scheduler.tracing:
+            data = None if slot is None else SlotData.of(slot)
+            self._scheduler.emit(
+                SlotLookedUp(
+                    slots.as_id, slots.node_idx, generation, gfn, found_in, data
+                )
+            )
