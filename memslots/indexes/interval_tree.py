@@ -125,8 +125,31 @@ class IntervalTree(RbTree[IntervalNode[OwnerT]]):
             StructureBroken: The node is not linked.
 
         Complexity: O(log n)
+
+        Linux: INTERVAL_TREE_DEFINE, include/linux/interval_tree_generic.h
         """
-        if node is self._leftmost:
+        leftmost = self._leftmost
+        if node.parent is node or leftmost is None:
+            self.refuse(f"{node!r} is not linked", node)
+        # Let every subtree claim what it will reach without the node, then let
+        # the plain tree unlink it. No range ends before the leftmost starts,
+        # so that start stands for "reaches nothing".
+        nothing = leftmost.start
+        left, right = node.left, node.right
+        if left is None or right is None:
+            below = right if left is None else left
+            node.subtree_last = nothing if below is None else below.subtree_last
+        else:
+            heir = right  # will stand here; until then it leaves where it is
+            while (further := heir.left) is not None:
+                heir = further
+            below = heir.right
+            heir.subtree_last = nothing if below is None else below.subtree_last
+            _propagate(heir.parent, node)
+            reach = max(heir.last, left.subtree_last, right.subtree_last)
+            heir.subtree_last = node.subtree_last = reach
+        _propagate(node.parent, None)
+        if node is leftmost:
             self._leftmost = self.next(node)
         super().erase(node)
 
@@ -217,20 +240,6 @@ class IntervalTree(RbTree[IntervalNode[OwnerT]]):
         super()._rotate(down, up)
         up.subtree_last = down.subtree_last
         down.subtree_last = _reach(down)
-
-    def _after_splice(
-        self,
-        gone: IntervalNode[OwnerT],
-        lowest: IntervalNode[OwnerT] | None,
-        heir: IntervalNode[OwnerT] | None,
-    ) -> None:
-        if heir is not None:
-            # The heir now stands for all that ``gone`` stood for, whatever the
-            # nodes below it say: it and what is above are judged on their own.
-            heir.subtree_last = gone.subtree_last
-            _propagate(lowest, heir)
-            lowest = heir
-        _propagate(lowest, None)
 
 
 def _propagate(

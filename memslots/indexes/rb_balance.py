@@ -4,9 +4,9 @@ Nothing here has sides. A rotation is "this child rises above its parent",
 whichever child it is, so each repair has one text instead of a mirrored pair.
 "Black" includes the missing children.
 
-A subclass that keeps a value per subtree (the interval tree) follows two hooks:
-``_rotate``, and ``_after_splice``, which costs the others one empty call per
-erased node.
+A subclass that keeps a value per subtree (the interval tree) overrides
+``_rotate`` and puts its values right before it links or erases; the plain tree
+pays nothing for that.
 
 Linux: lib/rbtree.c
 """
@@ -133,14 +133,3 @@ class Balanced(ABC, Generic[NodeT]):
             parent.left = new
         else:
             parent.right = new
-
-    def _after_splice(
-        self, gone: NodeT, lowest: NodeT | None, heir: NodeT | None
-    ) -> None:
-        """Learn that a node was taken out, before anything is rebalanced.
-
-        Args:
-            gone: The erased node.
-            lowest: The deepest node with a changed child, None if none is left.
-            heir: The node that moved up to the place of ``gone``, if one did.
-        """

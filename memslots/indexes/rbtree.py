@@ -115,7 +115,6 @@ class RbTree(Balanced[NodeT]):
         if parent is node:
             self.refuse(f"{node!r} is not linked", node)
         left, right = node.left, node.right
-        heir = None
         if left is None or right is None:
             orphan = right if left is None else left
             lost_red = node.red
@@ -140,7 +139,6 @@ class RbTree(Balanced[NodeT]):
             orphan.parent = lowest
             orphan.red = False
         self._count -= 1
-        self._after_splice(node, lowest, heir)
         node.left = node.right = None
         node.parent = node
         if orphan is None and not lost_red:

@@ -11,7 +11,7 @@ of its own, conditions asked again only after a step that wrote.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from operator import attrgetter
 
 from rcu.operation import Operation
@@ -69,38 +69,46 @@ class ControlledScheduler(Scheduler):
         self._pick = self._pick_nobody
         self._patience = 0  # points at which the strategy need not be asked
         self._patience_end = 0  # at this step it must be
+        self._draw: Callable[[], float] | None = None  # used instead of _pick
         self._horizon = 0  # below this step nothing needs to be decided
-        self._attention = 0  # from this step on a choice is more than a choice
         self._pause = 0  # at this step the driver gets a turn
         self._chosen: Task | None = None  # who goes on after that turn
 
-    def point(self, op: Operation, until: Condition | None = None) -> Awaitable[None]:
+    def point(  # noqa: C901 - one call, see above
+        self, op: Operation, until: Condition | None = None
+    ) -> Awaitable[None]:
         """See `Scheduler.point`."""
         steps = self.steps = self.steps + 1
         task = self.current
-        if steps < self._horizon and until is None:
+        if until is None:
+            if steps < self._horizon:
+                task.op = op
+                return STAY
+            if self._waiting:
+                self._step_ended(task)
             task.op = op
-            return STAY
-        if self._waiting or until is not None:
+        else:
             self._step_ended(task)
             task.op = op
-            if until is not None:
-                self._wait(task, until)
-            if not self._ready:
+            if not self._wait(task, until):
                 return self._nobody_ready()
+        ready = self._ready
+        draw = self._draw
+        if draw is not None:
+            chosen = ready[int(draw() * len(ready))]
         else:
-            task.op = op
-        try:
-            chosen = self._pick(task, self._ready)
-        except Exception as error:  # noqa: BLE001 - not the body's fault
-            return self._strategy_failed(error)
-        if chosen.until is not None:
+            try:
+                chosen = self._pick(task, ready)
+            except Exception as error:  # noqa: BLE001 - not the body's fault
+                return self._strategy_failed(error)
+        if self._waiting and chosen.until is not None:
             chosen.until = None
             self._waiting.remove(chosen)
-        if self._patience:
-            self._horizon = min(self._patience_end, self._attention)
-        if steps >= self._attention:
-            return self._attend(chosen)
+        if steps >= self._pause:
+            return self._take_breath(chosen)
+        record = self.record
+        if record is not None:
+            record += (chosen, chosen.op)
         if chosen is task:
             return STAY
         self.current = chosen
@@ -111,11 +119,13 @@ class ControlledScheduler(Scheduler):
         if task.op.changes or self._patience:
             self._ask_again()
 
-    def _wait(self, task: Task, until: Condition) -> None:
+    def _wait(self, task: Task, until: Condition) -> bool:
+        """Let ``task`` wait; false if nobody can go on."""
         task.until = until
         self._waiting.append(task)
         if not until():
             self._ready.remove(task)
+        return bool(self._ready)
 
     def _ask_again(self) -> None:
         """Find out whose condition holds after a step that wrote."""
@@ -140,28 +150,27 @@ class ControlledScheduler(Scheduler):
         self._stop(Ending.COMPLETED if done else Ending.DEADLOCK)
         return SWITCH
 
-    def _attend(self, chosen: Task) -> Awaitable[None]:
-        """Keep who was chosen, or give the driver a turn first."""
+    def _take_breath(self, chosen: Task) -> Awaitable[None]:
+        """Give the driver a turn, then let the chosen task make its step."""
         if self.steps > self.budget:
             self.steps -= 1  # the step that was chosen is not made
             self._stop(Ending.BUDGET)
             return SWITCH
         if self.record is not None:
             self.record += (chosen, chosen.op)
-        if self.steps >= self._pause:
-            self._plan_pause()
-            self._chosen = chosen
-            self.current = self.nobody
-            return SWITCH
-        if chosen is self.current:
-            return STAY
-        self.current = chosen
+        self._plan_breath()
+        self._chosen = chosen
+        self.current = self.nobody
         return SWITCH
 
-    def _plan_pause(self) -> None:
+    def _plan_breath(self) -> None:
         self._pause = min(self.steps + BREATH, self.budget + 1)
-        self._attention = self._pause if self.record is None else 0
-        self._horizon = min(self._patience_end, self._attention)
+        self._plan_horizon()
+
+    def _plan_horizon(self) -> None:
+        """Until when nothing needs to be decided, or kept."""
+        patient = self.record is None
+        self._horizon = min(self._patience_end, self._pause) if patient else 0
 
     def _stop(self, ending: Ending) -> None:
         self._note_ending(ending)
@@ -185,6 +194,7 @@ class ControlledScheduler(Scheduler):
         if can_stay and steps < self._patience_end:
             return current
         self._patience_end = steps + 1 + self._patience
+        self._plan_horizon()
         return self.strategy.pick(current, ready)
 
     # What the pool calls, in this order.
@@ -197,20 +207,27 @@ class ControlledScheduler(Scheduler):
         self._ready = self.tasks[:]
         self._waiting = []
         self._pick = self._pick_nobody
+        self._draw = None
         self._patience = self._patience_end = self._horizon = 0
-        self._pause = self._attention = 2  # each first point is step 1
+        self._pause = 2  # each first point is step 1
         self._ending = self._chosen = None
         for task in self.tasks:
             self.current = task
             self.steps = 0
             yield task
+            if self.record is not None:
+                self.record.clear()  # to stand at the first point is no step
             if self._error is not None:
                 return
         self.steps = 0
-        self._plan_pause()
-        self.strategy.begin(self.tasks)
-        self._patience = self.strategy.patience
-        self._pick = self._pick_patiently if self._patience else self.strategy.pick
+        if self.record is not None:
+            self.record.clear()  # first points were no choices
+        self._plan_breath()
+        strategy = self.strategy
+        strategy.begin(self.tasks)
+        self._patience = strategy.patience
+        self._pick = self._pick_patiently if self._patience else strategy.pick
+        self._draw = getattr(strategy, "draw", None)
         self._hand_over(self.nobody)
 
     def body_ended(self, task: Task) -> None:
@@ -243,8 +260,12 @@ class ControlledScheduler(Scheduler):
         if chosen.until is not None:
             chosen.until = None
             self._waiting.remove(chosen)
-        self._horizon = min(self._patience_end, self._attention)
-        self._attend(chosen)
+        if self.steps >= self._pause:
+            self._take_breath(chosen)
+            return
+        if self.record is not None:
+            self.record += (chosen, chosen.op)
+        self.current = chosen
 
     def take_turn(self) -> bool:
         """Go on after a pause; false if the run is over."""
@@ -257,6 +278,7 @@ class ControlledScheduler(Scheduler):
         """From now on every point raises `Abandoned`."""
         self.abandoning = True
         self._horizon = 0
+        self._draw = None
         self._pick = self._pick_abandoned
 
     def _pick_abandoned(self, current: Task, ready: list[Task]) -> Task:

@@ -60,24 +60,20 @@ class Lane:
         await temporarily_detach_coroutine_object(_stay_detached)
         try:
             while self.scheduler is not None and self.task is not None:
-                await self._run_body(self.scheduler, self.task)
+                self.busy = True
+                try:
+                    await self.task.body()
+                    # An interrupt in here must not end the lane either.
+                    if not self.scheduler.abandoning:
+                        self.scheduler.body_ended(self.task)
+                except Abandoned:
+                    pass
+                except BaseException as error:  # noqa: BLE001 - the driver raises it
+                    self.scheduler.body_failed(self.task, error)
+                self.busy = False
                 await SWITCH
         finally:
             await reattach_detached_coroutine_object(trio_task, None)
-
-    async def _run_body(self, scheduler: ControlledScheduler, task: Task) -> None:
-        self.busy = True
-        try:
-            await task.body()
-            # An interrupt in here must not end the lane either.
-            if not scheduler.abandoning:
-                scheduler.body_ended(task)
-        except Abandoned:
-            return
-        except BaseException as error:  # noqa: BLE001 - reported or raised by the driver
-            scheduler.body_failed(task, error)
-        finally:
-            self.busy = False
 
 
 def _stay_detached(raise_cancel: object) -> Abort:
@@ -113,7 +109,8 @@ class TaskPool:
         """
         while len(self._lanes) < len(scheduler.tasks):
             lane = Lane()
-            await self._nursery.start(lane.run)
+            with trio.CancelScope(shield=True):  # it must get out of this scope
+                await self._nursery.start(lane.run)
             self._lanes.append(lane)
         for task, lane in zip(scheduler.tasks, self._lanes, strict=False):
             task.resume = lane.resume

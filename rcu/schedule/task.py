@@ -3,19 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
-from rcu.operation import START, Operation
-
-if TYPE_CHECKING:
-    from rcu.locks import Lock
-    from rcu.srcu.domain import SrcuDomain
+from rcu.operation import START, Location, Operation
 
 Body = Callable[[], Awaitable[None]]
 """What a task does, from its first point to its end."""
 
 Condition = Callable[[], bool]
 """A pure question about shared state; asked again after each step that writes."""
+
+
+class HeldLock(Protocol):
+    """What a scheduler knows of a lock that a task holds."""
+
+    name: str
+    location: Location
+    spins: bool
+
+
+class Domain(Protocol):
+    """What a scheduler knows of a domain whose read section a task is in."""
+
+    name: str
 
 
 class Task:
@@ -61,8 +71,8 @@ class Task:
         self.op: Operation = START
         self.until: Condition | None = None
         self.finished = False
-        self.sections: list[tuple[SrcuDomain, int]] = []
-        self.locks: list[Lock] = []
+        self.sections: list[tuple[Domain, int]] = []
+        self.locks: list[HeldLock] = []
         self.resume: Callable[[Any], object] = _no_trio_task
 
     def __repr__(self) -> str:
@@ -79,6 +89,10 @@ class Strategy(Protocol):
     Attributes:
         patience: How many points the chosen task may pass before the strategy is
             asked again, unless it has to wait or ends; 0 asks at each point.
+
+    A strategy that looks at nothing may also have ``draw``, which draws a number in
+    [0, 1): the task at that part of ``ready`` is next. It is used at points instead of
+    `pick`, which must choose likewise, and saves a call.
     """
 
     patience: int

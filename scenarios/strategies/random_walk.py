@@ -18,11 +18,11 @@ class RandomWalk:
     patience = 0
 
     def __init__(self, seed: int) -> None:
-        self._draw = random.Random(seed).random  # noqa: S311 - to be repeatable
+        self.draw = random.Random(seed).random  # noqa: S311 - to be repeatable
 
     def begin(self, tasks: list[Task]) -> None:
         """See `Strategy.begin`."""
 
     def pick(self, current: Task, ready: list[Task]) -> Task:
         """See `Strategy.pick`."""
-        return ready[int(self._draw() * len(ready))]
+        return ready[int(self.draw() * len(ready))]

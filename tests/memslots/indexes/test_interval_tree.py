@@ -68,6 +68,14 @@ class AgainstASortedList(RuleBasedStateMachine):
 
     @precondition(lambda self: self.model)
     @rule(number=picks)
+    def insert_again_as_it_was(self, number: int) -> None:
+        node = self.model.pop(number % len(self.model))
+        self.tree.erase(node)
+        insort_right(self.model, node, key=start_of)
+        self.tree.insert(node)
+
+    @precondition(lambda self: self.model)
+    @rule(number=picks)
     def replace(self, number: int) -> None:
         place = number % len(self.model)
         victim = self.model[place]
@@ -104,7 +112,7 @@ class AgainstASortedList(RuleBasedStateMachine):
 
 
 AgainstASortedList.TestCase.settings = settings(
-    derandomize=True, deadline=None, max_examples=200, stateful_step_count=30
+    derandomize=True, deadline=None, max_examples=150, stateful_step_count=30
 )
 TestAgainstASortedList = pytest.mark.slow(AgainstASortedList.TestCase)
 

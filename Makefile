@@ -1,0 +1,42 @@
+# From a bare Python (3.11 or later) and make; everything is set up in .venv.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+
+.PHONY: run test lint types tests bench clean help
+
+help:
+	@echo "make run    boot the recorded VMM with 4 vCPUs"
+	@echo "make test   lint, types, import contracts, tests"
+	@echo "make bench  the numbers of docs/reference/performance.md"
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+run: $(READY)
+	$(BIN)/memslots run q35-boot --vcpus 4
+
+test: lint types tests
+
+lint: $(READY)
+	$(BIN)/ruff check --quiet
+	$(BIN)/ruff format --check --quiet
+	$(BIN)/codespell
+	$(BIN)/lint-imports --no-logo
+
+types: $(READY)
+	$(BIN)/mypy
+
+tests: $(READY)
+	$(BIN)/pytest --quiet --numprocesses 2
+
+bench: $(READY)
+	$(BIN)/python benchmarks/run.py
+
+clean:
+	rm -rf $(VENV) .memslots .pytest_cache .mypy_cache .ruff_cache .hypothesis
