@@ -4,10 +4,10 @@ The room knows nothing of memory slots. Its modules, from the ground up:
 
 - `operation`: a shared access, named by what it reads and writes.
 - `errors`: rules that the modelled system can break, and bugs of our own.
-- `events`: what this room tells the trace.
+- `trace`, `tracepoints`: events, and how they get to whoever reads them.
 - `schedule`: tasks, schedule points, the two ways to run them; the only Trio below
   `scenarios`.
-- `locks`, `rcuwait`, `completion`: the ways to wait.
+- `locks`, `rcuwait`: the ways to wait.
 - `srcu`: read sections and grace periods.
 - `published`: pointers that readers dereference.
 - `reclaim`: what is freed is poisoned.

@@ -11,7 +11,7 @@ of its own, conditions asked again only after a step that wrote.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Iterator, Mapping
 from operator import attrgetter
 
 from rcu.operation import Operation
@@ -69,7 +69,7 @@ class ControlledScheduler(Scheduler):
         self._pick = self._pick_nobody
         self._patience = 0  # points at which the strategy need not be asked
         self._patience_end = 0  # at this step it must be
-        self._draw: Callable[[], float] | None = None  # used instead of _pick
+        self._dice: Mapping[int, Iterator[int]] | None = None  # instead of _pick
         self._horizon = 0  # below this step nothing needs to be decided
         self._pause = 0  # at this step the driver gets a turn
         self._chosen: Task | None = None  # who goes on after that turn
@@ -79,11 +79,10 @@ class ControlledScheduler(Scheduler):
     ) -> Awaitable[None]:
         """See `Scheduler.point`."""
         steps = self.steps = self.steps + 1
+        if steps < self._horizon and until is None:
+            return STAY
         task = self.current
         if until is None:
-            if steps < self._horizon:
-                task.op = op
-                return STAY
             if self._waiting:
                 self._step_ended(task)
             task.op = op
@@ -92,13 +91,13 @@ class ControlledScheduler(Scheduler):
             task.op = op
             if not self._wait(task, until):
                 return self._nobody_ready()
-        ready = self._ready
-        draw = self._draw
-        if draw is not None:
-            chosen = ready[int(draw() * len(ready))]
+        dice = self._dice
+        if dice is not None:
+            ready = self._ready
+            chosen = ready[next(dice[len(ready)])]
         else:
             try:
-                chosen = self._pick(task, ready)
+                chosen = self._pick(task, self._ready)
             except Exception as error:  # noqa: BLE001 - not the body's fault
                 return self._strategy_failed(error)
         if self._waiting and chosen.until is not None:
@@ -121,6 +120,8 @@ class ControlledScheduler(Scheduler):
 
     def _wait(self, task: Task, until: Condition) -> bool:
         """Let ``task`` wait; false if nobody can go on."""
+        if self.abandoning:
+            raise Abandoned
         task.until = until
         self._waiting.append(task)
         if not until():
@@ -143,8 +144,6 @@ class ControlledScheduler(Scheduler):
             ready.sort(key=_by_index)
 
     def _nobody_ready(self) -> Awaitable[None]:
-        if self.abandoning:
-            raise Abandoned
         self.steps -= 1
         done = all(task.finished or task.daemon for task in self.tasks)
         self._stop(Ending.COMPLETED if done else Ending.DEADLOCK)
@@ -207,7 +206,7 @@ class ControlledScheduler(Scheduler):
         self._ready = self.tasks[:]
         self._waiting = []
         self._pick = self._pick_nobody
-        self._draw = None
+        self._dice = None
         self._patience = self._patience_end = self._horizon = 0
         self._pause = 2  # each first point is step 1
         self._ending = self._chosen = None
@@ -220,14 +219,12 @@ class ControlledScheduler(Scheduler):
             if self._error is not None:
                 return
         self.steps = 0
-        if self.record is not None:
-            self.record.clear()  # first points were no choices
         self._plan_breath()
         strategy = self.strategy
         strategy.begin(self.tasks)
         self._patience = strategy.patience
         self._pick = self._pick_patiently if self._patience else strategy.pick
-        self._draw = getattr(strategy, "draw", None)
+        self._dice = getattr(strategy, "dice", None)
         self._hand_over(self.nobody)
 
     def body_ended(self, task: Task) -> None:
@@ -278,7 +275,7 @@ class ControlledScheduler(Scheduler):
         """From now on every point raises `Abandoned`."""
         self.abandoning = True
         self._horizon = 0
-        self._draw = None
+        self._dice = None
         self._pick = self._pick_abandoned
 
     def _pick_abandoned(self, current: Task, ready: list[Task]) -> Task:

@@ -158,7 +158,7 @@ class Scheduler:
         self._ending = ending
         self._last_step = self.steps
         self._stuck = ()
-        if ending in {Ending.DEADLOCK, Ending.BUDGET}:
+        if ending is Ending.DEADLOCK or ending is Ending.BUDGET:
             self._stuck = tuple(
                 Stuck.of(task, self.tasks)
                 for task in self.tasks

@@ -90,9 +90,9 @@ class Strategy(Protocol):
         patience: How many points the chosen task may pass before the strategy is
             asked again, unless it has to wait or ends; 0 asks at each point.
 
-    A strategy that looks at nothing may also have ``draw``, which draws a number in
-    [0, 1): the task at that part of ``ready`` is next. It is used at points instead of
-    `pick`, which must choose likewise, and saves a call.
+    A strategy that looks at nothing may also have ``dice``: ``dice[n]`` is an endless
+    iterator of numbers below ``n``, places in ``ready``. It is used at points instead
+    of `pick`, which must choose likewise, and saves a call.
     """
 
     patience: int

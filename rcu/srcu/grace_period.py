@@ -57,17 +57,24 @@ class GracePeriods:
         self._wait_for_work = Operation(
             "wait for work", reads=(self.needed_location, self.seq_location)
         )
+        # The scan that follows either step sees in it whether somebody is in a hurry.
+        self._set_state = Operation(
+            "write", reads=(self.needed_location,), writes=(self.seq_location,)
+        )
         self._delay = Operation("let a jiffy pass")
         self._rescan = tuple(
             Operation(
                 "wait to rescan",
                 reads=[
-                    location
-                    for cpu in self.cpus
-                    for location in (
-                        *cpu.read_unlock[rank].reads,
-                        *cpu.read_lock[rank].reads,
-                    )
+                    self.needed_location,
+                    *(
+                        location
+                        for cpu in self.cpus
+                        for location in (
+                            *cpu.read_unlock[rank].reads,
+                            *cpu.read_lock[rank].reads,
+                        )
+                    ),
                 ],
             )
             for rank in (0, 1)
@@ -107,7 +114,7 @@ class GracePeriods:
 
     async def set_state(self, state: int) -> None:
         """Say what the running grace period does."""
-        await self._scheduler.point(self.seq_location.write)
+        await self._scheduler.point(self._set_state)
         self.gp_seq = self.gp_seq & ~STATE_MASK | state
 
     def other_rank(self) -> int:

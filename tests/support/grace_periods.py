@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from typing import TypeVar
 
 from rcu.schedule.report import Ending
 from rcu.trace import Record
@@ -14,6 +15,8 @@ from rcu.tracepoints import (
     SynchronizeEnded,
 )
 from tests.support.running import Run
+
+T = TypeVar("T")
 
 Section = tuple[str, int]
 """A task and how many sections of the domain it had begun before this one."""
@@ -44,7 +47,7 @@ def overlooked(records: Iterable[Record], domain: str) -> list[Section]:
     return found
 
 
-def verdict(run: Run[object]) -> str:
+def verdict(run: Run[T]) -> str:
     """One word for a run whose domain is called ``srcu``."""
     if run.report.ending is Ending.FAILED:
         return type(run.report.error).__name__

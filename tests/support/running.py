@@ -26,23 +26,41 @@ BUDGET = 100_000
 """Enough for every program here; a test that runs into it has found a livelock."""
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Run(Generic[T]):
     """What a run left behind.
 
     Attributes:
         made: What the program's builder returned.
         report: How it ended.
-        order: Task index of each step.
-        steps: Task name and operation of each step.
         records: Every event with its place.
     """
 
     made: T
     report: Report
-    order: tuple[int, ...]
-    steps: tuple[str, ...]
-    records: tuple[Record, ...]
+    records: list[Record]
+    _who_and_what: list[Task | Operation]
+
+    @property
+    def order(self) -> tuple[int, ...]:
+        """Task index of each step."""
+        who = self._who_and_what[::2]
+        return tuple(task.index for task in who if isinstance(task, Task))
+
+    @property
+    def operations(self) -> list[Operation]:
+        """What each step did."""
+        return [op for op in self._who_and_what[1::2] if isinstance(op, Operation)]
+
+    @property
+    def steps(self) -> tuple[str, ...]:
+        """Task name and operation of each step."""
+        who, what = self._who_and_what[::2], self._who_and_what[1::2]
+        return tuple(
+            f"{task.name}: {op}"
+            for task, op in zip(who, what, strict=True)
+            if isinstance(task, Task)
+        )
 
     @property
     def told(self) -> list[tuple[int, str, str]]:
@@ -66,7 +84,7 @@ async def run_controlled(
     scheduler.keep_record()
     made = build(scheduler)
     report = await pool.run(scheduler)
-    return _left_behind(scheduler, made, report, records)
+    return Run(made, report, records, scheduler.record or [])
 
 
 async def run_trio(build: Build[T], *, cpus: int = 1, budget: int = BUDGET) -> Run[T]:
@@ -76,7 +94,7 @@ async def run_trio(build: Build[T], *, cpus: int = 1, budget: int = BUDGET) -> R
     scheduler.keep_record()
     made = build(scheduler)
     report = await scheduler.run()
-    return _left_behind(scheduler, made, report, records)
+    return Run(made, report, records, scheduler.record or [])
 
 
 async def run_again(
@@ -84,20 +102,3 @@ async def run_again(
 ) -> Run[T]:
     """Run the program in a recorded order."""
     return await run_controlled(pool, Replay(order), build, cpus=cpus)
-
-
-def _left_behind(
-    scheduler: Scheduler, made: T, report: Report, records: list[Record]
-) -> Run[T]:
-    who_and_what = scheduler.record or []
-    tasks = [task for task in who_and_what[::2] if isinstance(task, Task)]
-    operations = [op for op in who_and_what[1::2] if isinstance(op, Operation)]
-    return Run(
-        made=made,
-        report=report,
-        order=scheduler.order(),
-        steps=tuple(
-            f"{task.name}: {op}" for task, op in zip(tasks, operations, strict=True)
-        ),
-        records=tuple(records),
-    )

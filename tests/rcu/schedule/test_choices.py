@@ -14,9 +14,11 @@ from rcu.schedule.controlled import ControlledScheduler
 from rcu.schedule.pool import TaskPool
 from rcu.schedule.report import Ending
 from rcu.schedule.scheduler import Scheduler
+from rcu.schedule.task import Task
 from scenarios.strategies.random_walk import RandomWalk
 from scenarios.strategies.round_robin import RoundRobin
 from tests.support.exploring import in_every_order
+from tests.support.programs import readers_and_writers
 from tests.support.running import Build, Run, run_controlled
 
 
@@ -154,6 +156,39 @@ async def test_the_same_seed_makes_the_same_run(pool: TaskPool) -> None:
     ]
     assert first == second
     assert len(set(first)) == 20
+
+
+class Asked:
+    """A random walk whose dice the scheduler does not know of."""
+
+    patience = 0
+
+    def __init__(self, seed: int) -> None:
+        self._walk = RandomWalk(seed)
+
+    def begin(self, tasks: list[Task]) -> None:
+        self._walk.begin(tasks)
+
+    def pick(self, current: Task, ready: list[Task]) -> Task:
+        return self._walk.pick(current, ready)
+
+
+async def test_dice_choose_like_the_strategy_that_holds_them(pool: TaskPool) -> None:
+    for seed in range(10):
+        thrown = await run_controlled(pool, RandomWalk(seed), readers_and_writers)
+        asked = await run_controlled(pool, Asked(seed), readers_and_writers)
+        assert thrown.order == asked.order
+
+
+async def test_dice_are_fair(pool: TaskPool) -> None:
+    """Each of two tasks makes about half of the first steps, whatever the seed."""
+    first = Counter(
+        [
+            (await run_controlled(pool, RandomWalk(seed), walkers(1, 1))).order[0]
+            for seed in range(1_000)
+        ]
+    )
+    assert abs(first[0] - first[1]) < 200
 
 
 async def test_tasks_are_spread_over_the_processors_in_turn() -> None:

@@ -32,10 +32,9 @@ async def test_locks_in_opposite_order_deadlock_where_both_hold_one(
     found = await in_every_order(
         pool, opposite_locks, lambda run: (run.report.ending, run.report.stuck)
     )
-    # Of 2 first tasks: the other takes its lock before or after the second acquire.
-    assert found == Counter(
-        {(Ending.DEADLOCK, CROSSED): 2, (Ending.COMPLETED, ()): found.total() - 2}
-    )
+    # One takes both before the other begins, or after its first release the other
+    # begins before or after the last one: 2 x 2. Else each takes one: 2.
+    assert found == Counter({(Ending.DEADLOCK, CROSSED): 2, (Ending.COMPLETED, ()): 4})
 
 
 async def test_a_deadlock_says_who_waits_for_what_and_who_holds_it(
@@ -66,11 +65,12 @@ async def test_a_report_tells_the_read_sections_of_a_stuck_task(
 
     run = await run_controlled(pool, RoundRobin(), build)
     assert run.report.ending is Ending.DEADLOCK
-    assert [str(stuck) for stuck in run.report.stuck] == [
-        "writer waits to wait for synchronize of writer, holds slots_lock",
+    writer, reader = map(str, run.report.stuck)
+    assert writer == "writer waits to wait for synchronize of writer, holds slots_lock"
+    assert reader == (
         "reader waits to acquire slots_lock (held by writer),"
-        " inside a read section of srcu",
-    ]
+        " inside a read section of srcu"
+    )
 
 
 @pytest.mark.parametrize("trailing", ["release", "raise", "swallow"])
@@ -199,9 +199,7 @@ async def test_a_body_that_raises_ends_the_run_and_is_reported(
 
 
 @pytest.mark.parametrize("after", [0, 1, 5])
-async def test_a_bug_of_ours_is_raised_not_reported(
-    pool: TaskPool, after: int
-) -> None:
+async def test_a_bug_of_ours_is_raised_not_reported(pool: TaskPool, after: int) -> None:
     with pytest.raises(SimulatorBug, match="ours"):
         await run_controlled(
             pool, RoundRobin(), failing_after(after, SimulatorBug("ours"))

@@ -13,7 +13,7 @@ from rcu.operation import Location
 from rcu.schedule.controlled import ControlledScheduler
 from rcu.schedule.pool import TaskPool, open_pool
 from rcu.schedule.report import Ending, Report
-from rcu.schedule.scheduler import Scheduler
+from rcu.schedule.scheduler import Abandoned, Scheduler
 from scenarios.strategies.random_walk import RandomWalk
 from scenarios.strategies.round_robin import RoundRobin
 from tests.support.programs import readers_and_writers
@@ -52,6 +52,18 @@ async def _releases_in_finally(
         log.append("not reached")
 
 
+async def _waits_in_finally(scheduler: Scheduler, lock: Mutex, log: list[str]) -> None:
+    nothing = Location("nothing")
+    try:
+        log.append("in")
+        await scheduler.point(nothing.read, lambda: False)
+    finally:
+        try:
+            await scheduler.point(nothing.read, lambda: False)
+        except Abandoned:
+            log.append("out")
+
+
 async def _swallows(scheduler: Scheduler, lock: Mutex, log: list[str]) -> None:
     nothing = Location("nothing")
     try:
@@ -70,6 +82,7 @@ async def _swallows(scheduler: Scheduler, lock: Mutex, log: list[str]) -> None:
         (_raises, Ending.FAILED, ["in"]),
         (_waits_for_ever, Ending.DEADLOCK, ["in", "out"]),
         (_releases_in_finally, Ending.DEADLOCK, ["in", "out"]),
+        (_waits_in_finally, Ending.DEADLOCK, ["in", "out"]),
         (_swallows, Ending.DEADLOCK, ["in", "out"]),
     ],
 )
@@ -117,6 +130,20 @@ async def test_a_scheduler_can_run_again_after_a_reset(pool: TaskPool) -> None:
     assert runs[0][0] == Report(Ending.COMPLETED, steps=6)
 
 
+async def test_a_run_that_nobody_listens_to_takes_the_same_order(
+    pool: TaskPool,
+) -> None:
+    for seed in range(10):
+        quiet = ControlledScheduler(RandomWalk(seed), cpus=2)
+        quiet.keep_record()
+        readers_and_writers(quiet)
+        report = await pool.run(quiet)
+        heard = await run_controlled(
+            pool, RandomWalk(seed), readers_and_writers, cpus=2
+        )
+        assert (report, quiet.order()) == (heard.report, heard.order)
+
+
 async def test_a_finding_does_not_survive_a_reset(pool: TaskPool) -> None:
     scheduler = ControlledScheduler(RoundRobin())
     shared = Location("shared")
@@ -137,7 +164,9 @@ async def test_the_pool_grows_with_the_run(pool: TaskPool) -> None:
     for count in (1, 3, 2, 40):
         done: list[int] = []
 
-        def build(scheduler: Scheduler, count: int = count, done: list[int] = done) -> None:
+        def build(
+            scheduler: Scheduler, count: int = count, done: list[int] = done
+        ) -> None:
             shared = Location("shared")
 
             async def body() -> None:
@@ -171,13 +200,20 @@ async def test_the_bodies_are_real_trio_tasks(pool: TaskPool) -> None:
     assert trio.lowlevel.current_statistics().tasks_living == before
 
 
-async def test_what_is_raised_in_the_block_leaves_it_as_it_is() -> None:
-    for error in (ValueError("v"), SimulatorBug("b"), KeyboardInterrupt()):
-        with pytest.raises(type(error)) as raised:
-            async with open_pool() as own:
-                await run_controlled(own, RandomWalk(0), readers_and_writers)
-                raise error
-        assert raised.value is error
+@pytest.mark.parametrize(
+    "error", [ValueError("v"), SimulatorBug("b"), KeyboardInterrupt()]
+)
+async def test_what_is_raised_in_the_block_leaves_it_as_it_is(
+    error: BaseException,
+) -> None:
+    async def fail() -> None:
+        async with open_pool() as own:
+            await run_controlled(own, RandomWalk(0), readers_and_writers)
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        await fail()
+    assert raised.value is error
 
 
 async def test_leaving_a_pool_in_a_cancelled_scope_is_quiet() -> None:
