@@ -75,7 +75,7 @@ class SlotResources:
             # Only a bitmap that was allocated in this call: old's is still in use.
             had_bitmap = old is not None and old.dirty_bitmap is not None
             if new is not None and new.dirty_bitmap is not None and not had_bitmap:
-                self.free_dirty_bitmap(new.dirty_bitmap, new)
+                await self.free_dirty_bitmap(new.dirty_bitmap, new)
             raise
 
     async def commit_memory_region(
@@ -95,7 +95,7 @@ class SlotResources:
             return
         bitmap = old.dirty_bitmap
         if bitmap is not None and (new is None or new.dirty_bitmap is None):
-            self.free_dirty_bitmap(bitmap, old)
+            await self.free_dirty_bitmap(bitmap, old)
         # With MOVE the architecture has made new arrays; otherwise new has taken them.
         if old.arch is not None and change in {Change.DELETE, Change.MOVE}:
             vm.arch.free_memslot(old.arch)
@@ -103,8 +103,9 @@ class SlotResources:
             self.unbind_guest_memfd(old)
         await vm.free_slot(old)
 
-    def free_dirty_bitmap(self, bitmap: DirtyBitmap, slot: MemorySlot) -> None:
+    async def free_dirty_bitmap(self, bitmap: DirtyBitmap, slot: MemorySlot) -> None:
         """Free a dirty bitmap that ``slot`` owned."""
+        await self._scheduler.point(self.vm.slot_memory.write)
         reclaim(self._scheduler, bitmap, f"dirty bitmap of slot {slot.id}")
 
     def bind_guest_memfd(self, new: MemorySlot, region: Region) -> None:

@@ -125,8 +125,8 @@ class Update(SlotResources):
         if change in {Change.CREATE, Change.MOVE}:
             self.check_overlap(active, region)
         new = self.allocate_slot(region)
-        self.bind_guest_memfd(new, region)
         try:
+            self.bind_guest_memfd(new, region)
             await self.set_memslot(old, new, change)
         except MemoryRegionError:
             self.unbind_guest_memfd(new)

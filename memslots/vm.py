@@ -156,7 +156,8 @@ class Vm:
         have advanced. Regions are not checked.
 
         Raises:
-            StructureBroken: Two regions meet or have the same id.
+            StructureBroken: Two regions have the same id or first gfn, or one is
+                empty; `check` finds those that meet otherwise.
         """
         for region in regions:
             slot = self.allocate_slot(region)

@@ -8,18 +8,13 @@ from __future__ import annotations
 
 import errno
 from enum import Enum
-from typing import TYPE_CHECKING
-
 from memslots.errors import MemoryRegionError
 from memslots.slot import INVALID, READONLY, MemorySlot
 from memslots.units import PAGE_SHIFT, Gfn, Gpa, Hva
 from memslots.vm import Vm
 from vcpus.host_memory import HostMemory
-from vcpus.lookup import SlotLookup
+from vcpus.lookup import Looker, SlotLookup
 from vcpus.tracepoints import GuestMemoryAccessed
-
-if TYPE_CHECKING:
-    from vcpus.vcpu import Vcpu
 
 
 class Outcome(Enum):
@@ -71,7 +66,7 @@ class GuestMemory:
             return Outcome.READ_ONLY, None
         return Outcome.RAM, slot.hva_of(gfn)
 
-    async def fault_in(self, vcpu: Vcpu, gpa: Gpa, *, write: bool) -> Outcome:
+    async def fault_in(self, vcpu: Looker, gpa: Gpa, *, write: bool) -> Outcome:
         """Resolve what the guest touched.
 
         Returns:
@@ -95,7 +90,7 @@ class GuestMemory:
                 await self.host.read(hva)
         return outcome
 
-    async def read_guest(self, vcpu: Vcpu, gpa: Gpa) -> int:
+    async def read_guest(self, vcpu: Looker, gpa: Gpa) -> int:
         """Read the page of ``gpa`` on behalf of ``vcpu``.
 
         Raises:
@@ -107,7 +102,7 @@ class GuestMemory:
         slot = await self.lookup.vcpu_gfn_to_memslot(vcpu, gfn)
         return await self.host.read(await self._hva(slot, vcpu.as_id, gpa, write=False))
 
-    async def write_guest(self, vcpu: Vcpu, gpa: Gpa, value: int) -> None:
+    async def write_guest(self, vcpu: Looker, gpa: Gpa, value: int) -> None:
         """Write the page of ``gpa`` on behalf of ``vcpu``.
 
         Raises:

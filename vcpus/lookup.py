@@ -11,7 +11,7 @@ A lookup returns INVALID slots, too; what that means is the caller's to say.
 from __future__ import annotations
 
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 from memslots.slot import MemorySlot, slot_if_contains
 from memslots.slot_set import Memslots
@@ -20,8 +20,14 @@ from memslots.units import Gfn
 from memslots.vm import Vm
 from vcpus.tracepoints import SetDereferenced, SlotLookedUp
 
-if TYPE_CHECKING:
-    from vcpus.vcpu import Vcpu
+
+class Looker(Protocol):
+    """A vCPU as far as lookups go: where it is, and what it found last."""
+
+    index: int
+    as_id: int
+    last_used_slot: MemorySlot | None
+    last_used_slot_gen: int
 
 
 class Granularity(Enum):
@@ -60,7 +66,7 @@ class SlotLookup:
             self._scheduler.emit(SetDereferenced(as_id, slots.node_idx))
         return slots
 
-    async def vcpu_gfn_to_memslot(self, vcpu: Vcpu, gfn: Gfn) -> MemorySlot | None:
+    async def vcpu_gfn_to_memslot(self, vcpu: Looker, gfn: Gfn) -> MemorySlot | None:
         """The slot of ``gfn`` in the address space that ``vcpu`` is in.
 
         KVM: kvm_vcpu_gfn_to_memslot, virt/kvm/kvm_main.c

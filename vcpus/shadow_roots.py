@@ -13,7 +13,7 @@ from memslots.slot import MemorySlot
 from memslots.vm import Vm
 from rcu.operation import Location
 from rcu.reclaim import Reclaimable
-from vcpus.tracepoints import RmapsAllocated
+from vcpus.tracepoints import RmapsAllocated, SetDereferenced
 
 
 class Rmaps(Reclaimable):
@@ -77,6 +77,8 @@ class ShadowRoots:
             for as_id in range(vm.address_space_count):
                 # Read under the lock: a set that was read before may be a retired one.
                 slots = await vm.active(as_id).dereference()
+                if self._scheduler.tracing:
+                    self._scheduler.emit(SetDereferenced(as_id, slots.node_idx))
                 await self._scheduler.point(slots.lookup)
                 for slot in list(slots):
                     await self._scheduler.point(vm.arch_data.write)

@@ -7,7 +7,7 @@ itself is no reader.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Sequence
 from enum import Enum
 
 import attrs
@@ -91,16 +91,23 @@ class Vcpu:
             Exit.MIGRATE: self._migrate,
         }
 
-    async def run(self, accesses: Iterable[Access]) -> None:
-        """Run the guest until it has made its accesses or is told to leave.
+    async def run(self, accesses: Sequence[Access], exits: int | None) -> None:
+        """Run the guest until it has made its exits or is told to leave.
+
+        Args:
+            accesses: What the guest does, over and over.
+            exits: How many of them it makes; None goes on until it is told to leave.
 
         KVM: kvm_arch_vcpu_ioctl_run, vcpu_run, arch/x86/kvm/x86.c
         """
         await self.srcu_read_lock()
-        for access in accesses:
-            if not await self.enter_guest():
-                break
+        place = 0
+        while exits != 0 and await self.enter_guest():
+            access = accesses[place]
             await self._handlers[access.exit](access.gpa)
+            place = (place + 1) % len(accesses)
+            if exits is not None:
+                exits -= 1
         await self.srcu_read_unlock()
 
     async def enter_guest(self) -> bool:

@@ -102,6 +102,19 @@ async def test_the_answer_is_that_of_the_table(pool: TaskPool, row: Row) -> None
     assert_at_rest(asked.vm)
 
 
+def test_a_request_reads_as_what_was_passed() -> None:
+    assert str(region(0x1_0003, flags=1)) == (
+        "slot 3 of address space 1, gpa 0x10000, size 0x4000, hva 0x7f0000000000,"
+        " flags 0x1"
+    )
+
+
+def test_a_refusal_reads_as_the_kernels_name_for_it() -> None:
+    refusal = MemoryRegionError(errno.EEXIST, "met slot 2")
+    assert str(refusal) == "EEXIST: met slot 2"
+    assert (refusal.errno, refusal.result) == (errno.EEXIST, -errno.EEXIST)
+
+
 # The first row that fails decides.
 
 

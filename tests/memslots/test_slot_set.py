@@ -107,9 +107,14 @@ class AgainstDicts(RuleBasedStateMachine):
     def in_order(self, idx: int) -> tuple[dict[int, MemorySlot], ...]:
         return self.held[idx], self.held[1 - idx]
 
-    @rule(idx=which_set, gfn=gfns)
-    def look_up_and_remember(self, idx: int, gfn: int) -> None:
-        self.sets[idx].last_used_slot = self.sets[idx].search_memslots(Gfn(gfn))
+    @precondition(lambda self: any(self.held))
+    @rule(idx=which_set, number=st.integers(0, 7))
+    def look_up_and_remember(self, idx: int, number: int) -> None:
+        if by_gfn := self.by_gfn(idx):
+            slot = by_gfn[number % len(by_gfn)]
+            found = self.sets[idx].search_memslots(Gfn(slot.end_gfn - 1))
+            assert found is slot
+            self.sets[idx].last_used_slot = found
 
     @rule(idx=which_set, start=gfns, length=st.integers(1, 12), but_for=ids)
     def slots_in_a_gfn_range(
@@ -217,6 +222,52 @@ def test_neither_id_nor_first_gfn_can_be_taken_twice(
     slots.replace(None, new_slot(1, 8))
     with pytest.raises(StructureBroken, match=rule_broken):
         slots.replace(None, new_slot(*new))
+
+
+@pytest.mark.parametrize("gfn", [None, 8, 20])
+def test_the_cache_follows_the_slot_that_it_names(gfn: int | None) -> None:
+    first, second = Memslots(0, 0), Memslots(0, 1)
+    old = new_slot(1, 8)
+    for slots in (first, second):
+        slots.replace(None, old)
+        slots.last_used_slot = old
+    new = None if gfn is None else new_slot(1, gfn)
+    first.replace(old, new)
+    assert first.last_used_slot is new
+    assert second.last_used_slot is old
+
+
+def test_the_cache_stays_when_another_slot_is_replaced() -> None:
+    slots = Memslots(0, 0)
+    cached, other = new_slot(1, 8), new_slot(2, 12)
+    slots.replace(None, cached)
+    slots.replace(None, other)
+    slots.last_used_slot = cached
+    slots.replace(other, None)
+    assert slots.last_used_slot is cached
+
+
+def test_a_copy_at_the_same_gfn_takes_the_very_place_in_the_tree() -> None:
+    slots = Memslots(0, 0)
+    three = [new_slot(n, 8 * n) for n in (1, 2, 3)]
+    for slot in three:
+        slots.replace(None, slot)
+    root = slots.gfn_tree.root
+    assert root is not None
+    assert root.owner is three[1]
+    below = (root.left, root.right)
+    copy = three[1].copy(9)
+    slots.replace(three[1], copy)
+    root = slots.gfn_tree.root
+    assert root is copy.gfn_node[0]
+    assert (root.left, root.right) == below
+
+
+def test_nothing_in_the_place_of_nothing_changes_nothing() -> None:
+    slots = Memslots(0, 0)
+    slots.replace(None, new_slot(1, 8))
+    slots.replace(None, None)
+    assert repr(slots) == "<set 0 of address space 0: [<slot 1 #0 gfn 0x8..0xa>]>"
 
 
 class Planted(NamedTuple):

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
 import attrs
 
+from memslots.arch import PlainArch
 from memslots.errors import MemoryRegionError
 from memslots.generation import UPDATE_IN_PROGRESS
 from memslots.region import Change, Region
-from memslots.slot import INVALID, LOG_DIRTY_PAGES, MemorySlot
+from memslots.slot import INVALID, LOG_DIRTY_PAGES, ArchData, MemorySlot
 from memslots.slot_set import Memslots
 from memslots.units import PAGE_SHIFT, PAGE_SIZE, Gpa, Hva
 from memslots.update import Update
 from memslots.vm import Vm
+from rcu.reclaim import Reclaimable, is_reclaimed, reclaim
 from rcu.schedule.pool import TaskPool
 from rcu.schedule.report import Ending
 from rcu.schedule.scheduler import Scheduler
@@ -91,6 +94,73 @@ def expect_completed(run: Run[Any]) -> None:
     assert run.report.ending is Ending.COMPLETED, run.report.stuck
 
 
+class Array(Reclaimable):
+    """What an architecture allocates for a slot."""
+
+
+@attrs.define(eq=False)
+class Pointers:
+    """Arch data with one pointer."""
+
+    array: Array
+
+    def copy(self) -> Pointers:
+        return Pointers(self.array)
+
+
+class AllocatingArch(PlainArch):
+    """Gives each slot an array of its own, a fresh one when it moves.
+
+    Attributes:
+        arrays: All that were ever allocated.
+        exhausted: Whether there is no memory for more.
+    """
+
+    def __init__(self, vm: Vm) -> None:
+        self.vm = vm
+        self.arrays: list[Array] = []
+        self.exhausted = False
+
+    def new_pointers(self) -> Pointers:
+        if self.exhausted:
+            raise MemoryRegionError(errno.ENOMEM, "no memory for an array")
+        self.arrays.append(Array())
+        return Pointers(self.arrays[-1])
+
+    def allocate(self, slot: MemorySlot) -> None:
+        slot.arch = self.new_pointers()
+
+    async def prepare_memory_region(
+        self, old: MemorySlot | None, new: MemorySlot | None, change: Change
+    ) -> None:
+        if change is Change.DELETE and self.exhausted:
+            raise MemoryRegionError(errno.EIO, "not every architecture can delete")
+        if change is Change.FLAGS_ONLY:
+            await super().prepare_memory_region(old, new, change)
+        elif new is not None:
+            new.arch = self.new_pointers()
+
+    def free_memslot(self, arch: ArchData) -> None:
+        assert isinstance(arch, Pointers)
+        reclaim(self.vm.scheduler, arch.array, "array")
+
+    def assert_arrays_belong_to_slots(self) -> None:
+        """No array is lost or freed too early; `reclaim` lets none be freed twice."""
+        owned = {
+            slot.arch.array
+            for pair in self.vm.sets
+            for slot in pair[0]
+            if isinstance(slot.arch, Pointers)
+        }
+        assert owned == {array for array in self.arrays if not is_reclaimed(array)}
+
+
+def arch_of(update: Update) -> AllocatingArch:
+    """The architecture of a VM that was made with `AllocatingArch`."""
+    assert isinstance(update.vm.arch, AllocatingArch)
+    return update.vm.arch
+
+
 class Held(NamedTuple):
     """What user space can know of a slot."""
 
@@ -129,6 +199,7 @@ def assert_at_rest(vm: Vm) -> None:
             assert not slot.flags & INVALID
             logged = bool(slot.flags & LOG_DIRTY_PAGES)
             assert (slot.dirty_bitmap is not None) is logged
+            assert not is_reclaimed(slot.dirty_bitmap)
     assert vm.nr_memslot_pages == sum(
         slot.npages for pair in vm.sets for slot in pair[0]
     )
