@@ -82,8 +82,13 @@ class PlainArch:
     async def prepare_memory_region(
         self, old: MemorySlot | None, new: MemorySlot | None, change: Change
     ) -> None:
-        """Nothing to prepare, but arch data moves on with the slot."""
-        if new is not None and old is not None and old.arch is not None:
+        """Nothing to prepare, but arch data goes on with a slot that stays."""
+        if (
+            change is Change.FLAGS_ONLY
+            and new is not None
+            and old is not None
+            and old.arch is not None
+        ):
             new.arch = old.arch.copy()
 
     def allocate(self, slot: MemorySlot) -> None:

@@ -1,8 +1,11 @@
-"""What KVM refuses."""
+"""What KVM refuses, and the rules of its own that only this room knows."""
 
 from __future__ import annotations
 
 import errno
+from typing import ClassVar
+
+from rcu.errors import RuleBroken
 
 
 class MemoryRegionError(Exception):
@@ -23,3 +26,9 @@ class MemoryRegionError(Exception):
 
     def __str__(self) -> str:
         return f"{errno.errorcode[self.errno]}: {self.args[0]}"
+
+
+class UnbalancedNotifier(RuleBroken):
+    """An MMU-notifier section was ended more often than begun."""
+
+    checker: ClassVar[str] = "notifier-balanced"

@@ -9,6 +9,7 @@ KVM: mn_invalidate_lock, mn_active_invalidate_count, mn_memslots_update_rcuwait
 
 from __future__ import annotations
 
+from memslots.errors import UnbalancedNotifier
 from rcu.locks import SpinLock
 from rcu.operation import Location
 from rcu.rcuwait import Rcuwait
@@ -64,10 +65,18 @@ class Invalidations:
     async def end(self) -> None:
         """Close a section; the last one wakes the writer.
 
+        Raises:
+            UnbalancedNotifier: No section is open.
+
         KVM: kvm_mmu_notifier_invalidate_range_end, virt/kvm/kvm_main.c
         """
         async with self.lock:
             await self._scheduler.point(self._count.write)
+            if not self.active_count:
+                raise UnbalancedNotifier(
+                    f"{self._scheduler.current.name} ends an MMU-notifier section that"
+                    " was never begun"
+                )
             self.active_count -= 1
             none_left = self.active_count == 0
         if none_left:

@@ -98,6 +98,7 @@ class SlotResources:
             await self.free_dirty_bitmap(bitmap, old)
         # With MOVE the architecture has made new arrays; otherwise new has taken them.
         if old.arch is not None and change in {Change.DELETE, Change.MOVE}:
+            await self._scheduler.point(vm.arch_data.write)
             vm.arch.free_memslot(old.arch)
         if change is Change.DELETE:
             self.unbind_guest_memfd(old)

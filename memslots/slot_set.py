@@ -7,7 +7,6 @@ point first.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 
 from memslots.indexes.errors import StructureBroken
@@ -199,9 +198,6 @@ class Memslots:
             raise StructureBroken(f"{self.name}: gfn tree and ids differ", by_gfn)
         if len(self.id_hash) != len(by_gfn):
             raise StructureBroken(f"{self.name}: an id names no slot", by_gfn)
-        for low, high in itertools.pairwise(by_gfn):
-            if low.end_gfn > high.base_gfn:
-                raise StructureBroken(f"{self.name}: {low} meets {high}", by_gfn)
         for slot in by_gfn:
             node = slot.hva_node[self.node_idx]
             if (node.start, node.last) != (slot.userspace_addr, slot.last_hva):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import attrs
 import pytest
 
+from memslots.errors import UnbalancedNotifier
 from memslots.invalidations import Invalidations
 from memslots.region import Region
 from memslots.slot_set import Memslots
@@ -226,3 +227,15 @@ async def test_both_ends_of_a_section_see_the_same_active_set(
     build = update_and_notifier(wanted)
     verdicts = await in_random_orders(pool, build, swaps_seen, range(200), cpus=2)
     assert set(verdicts) == {0, 1}
+
+
+async def test_a_section_that_was_never_begun_cannot_be_ended(pool: TaskPool) -> None:
+    def build(scheduler: Scheduler) -> Invalidations:
+        invalidations = Invalidations(scheduler)
+        scheduler.task("notifier", invalidations.end)
+        return invalidations
+
+    def judge(run: Run[Invalidations]) -> tuple[type, int]:
+        return type(run.report.error), run.made.active_count
+
+    assert await in_every_order(pool, build, judge) == {(UnbalancedNotifier, 0): 1}

@@ -301,15 +301,24 @@ def test_check_finds_what_was_installed_over_another_slot(gfn: int) -> None:
 # Arch data of an architecture that does nothing about it.
 
 
-@pytest.mark.parametrize("wanted", [region(flags=LOG), region(gfn=0x20)])
-async def test_arch_data_goes_on_with_the_slot(pool: TaskPool, wanted: Region) -> None:
+async def test_arch_data_goes_on_with_a_slot_that_stays(pool: TaskPool) -> None:
     async def write(update: Update) -> None:
         array = Array()
         the_slot(update.vm).arch = Pointers(array)
-        assert isinstance(await answer(update, wanted), Change)
+        await update.set_memory_region(region(flags=LOG))
         pointers = the_slot(update.vm).arch
         assert isinstance(pointers, Pointers)
         assert pointers.array is array
+
+    run = await run_writer(pool, write, one_slot)
+    assert_at_rest(run.made.vm)
+
+
+async def test_arch_data_of_a_slot_that_moved_is_not_taken_over(pool: TaskPool) -> None:
+    async def write(update: Update) -> None:
+        the_slot(update.vm).arch = Pointers(Array())
+        await update.set_memory_region(region(gfn=0x20))
+        assert the_slot(update.vm).arch is None
 
     run = await run_writer(pool, write, one_slot)
     assert_at_rest(run.made.vm)
