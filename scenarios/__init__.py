@@ -6,6 +6,8 @@
 - `strategies`: who goes next.
 - `checkers`: what counts as wrong.
 - `logbook`: the log of a run, written and read.
+- `planner`: from what the user names to a plan; `trace_plan` makes one of a trace,
+  `trace_account` says what became of its other lines.
 - `runner`: a scenario, a strategy and checkers make a run.
 - `schedule_file`: the order of a run, kept to be replayed.
 - `cli`: the command line, one module a command.

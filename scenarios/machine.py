@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import attrs
@@ -31,6 +31,9 @@ from vcpus.lookup import SlotLookup
 from vcpus.shadow_roots import ShadowRoots
 from vcpus.vcpu import Access, Vcpu
 
+MAIN = "main"
+"""The thread of the VMM that stops the vCPUs at the end."""
+
 ArgumentT = TypeVar("ArgumentT")
 
 
@@ -53,7 +56,7 @@ class Call:
         region: What it asks for.
         expected: What the real kernel answered; None if that is not known.
         line: Where it stands in the trace or the scenario, from 1.
-        place: Its position in ``Work.gate``.
+        place: Its position among all calls of the run, from 0; also in ``Work.gate``.
     """
 
     region: Region
@@ -81,17 +84,18 @@ class Work:
     @classmethod
     def of(cls, scenario: Scenario) -> Work:
         """What the writers of a scenario do."""
+        places = itertools.count()
         return cls(
             calls={
                 spec.name: [
                     Call(
                         region=call.region,
                         expected=None if call.expect is None else RESULTS[call.expect],
-                        line=place,
-                        place=0,
+                        line=line,
+                        place=next(places),
                     )
                     for _ in range(spec.repeat)
-                    for place, call in enumerate(spec.calls, 1)
+                    for line, call in enumerate(spec.calls, 1)
                 ]
                 for spec in scenario.writers
             }
@@ -149,12 +153,7 @@ class Machine:
         self.lookup = SlotLookup(self.vm, scenario.granularity)
         host = HostMemory(scheduler)
         self.memory = parts.memory(self.vm, self.lookup, host)
-        arch = self.vm.arch
-        self._shadow_roots = (
-            arch.shadow_roots
-            if isinstance(arch, ArchX86)
-            else parts.shadow_roots(self.vm)
-        )
+        self._shadow_roots = self._make_shadow_roots(parts)
         self._gate = self._work.gate() if self._work.gate else None
         self._progress = Location("calls that returned")
         self._left = len(self._work.calls)
@@ -164,6 +163,15 @@ class Machine:
             pairs = self._work.unknown_order
             scheduler.emit(OrderUnknown(len(pairs), pairs[:20]))
         self._add_tasks()
+
+    def _make_shadow_roots(self, parts: Parts) -> ShadowRoots:
+        """Those of the architecture, unless the parts name others."""
+        arch = self.vm.arch
+        if not isinstance(arch, ArchX86):
+            return parts.shadow_roots(self.vm)
+        if parts.shadow_roots is not ShadowRoots:
+            arch.shadow_roots = parts.shadow_roots(self.vm)
+        return arch.shadow_roots
 
     def _add_tasks(self) -> None:
         scheduler = self._scheduler
@@ -177,7 +185,7 @@ class Machine:
         for allocator in self.scenario.allocators:
             scheduler.task(allocator.name, self._allocate)
         if self._persistent:
-            scheduler.task("vmm", self._stop_vcpus)
+            scheduler.task(MAIN, self._stop_vcpus)
 
     def _add_vcpu(self, spec: VcpuSpec, place: int) -> None:
         index = len(self.vcpus)
@@ -195,8 +203,7 @@ class Machine:
 
     async def _run_vcpu(self, what: tuple[Vcpu, list[Access], int | None]) -> None:
         vcpu, order, exits = what
-        forever: Iterator[Access] = itertools.cycle(order)
-        await vcpu.run(itertools.islice(forever, exits))
+        await vcpu.run(order, exits)
 
     async def _write(self, calls: Sequence[Call]) -> None:
         scheduler = self._scheduler
@@ -204,7 +211,7 @@ class Machine:
         for call in calls:
             if self._gate is not None:
                 await scheduler.point(begin, MayBegin(self._gate, call.place))
-            number = self.vm.next_call()
+            number = call.place + 1
             result = 0
             try:
                 await self.update.set_memory_region(call.region, call=number)

@@ -3,18 +3,30 @@
 from __future__ import annotations
 
 import difflib
+import os
+import sys
 from pathlib import Path
+
+import attrs
 
 from scenarios.catalogue.entries import entries
 from scenarios.errors import InputError
 from scenarios.runner import Plan, digest_of
+from scenarios.scenario import Scenario
 from scenarios.scenario_file import read_scenario
+from scenarios.trace_account import TraceAccount
 from scenarios.trace_plan import choose_vm, plan_trace
-from scenarios.traces.call import TraceError
-from scenarios.traces.importer import read_trace
+from scenarios.traces.call import TraceError, printable
+from scenarios.traces.importer import MAX_CALLS, read_trace
 
 VCPUS = 4
 """vCPUs that read while a trace is run, unless told otherwise."""
+
+MAX_VCPUS = 1024
+"""vCPUs that a run can have."""
+
+MAX_WORK = 1_000_000
+"""Calls, and reads of other threads, that a scenario can have."""
 
 
 def find(name: str) -> Path:
@@ -29,15 +41,15 @@ def find(name: str) -> Path:
     known = entries()
     if name in known:
         return known[name]
+    if any("\udc80" <= character <= "\udcff" for character in name):
+        raise InputError(f"{name!r}: the name is not UTF-8; rename the file")
     path = Path(name)
-    if path.exists() or path.suffix or path.name != name:
+    if os.path.lexists(path) or path.suffix or path.name != name:
         return path
     close = difflib.get_close_matches(name, known, n=1)
-    hint = f"; did you mean {close[0]}?" if close else ""
+    hint = f"did you mean {close[0]}? " if close else ""
     raise InputError(
-        f"unknown scenario {name!r}{hint} 'memslots list' shows the catalogue"
-        if hint
-        else f"unknown scenario {name!r}; 'memslots list' shows the catalogue"
+        f"unknown scenario {name!r}: {hint}'memslots list' shows the catalogue"
     )
 
 
@@ -49,7 +61,7 @@ def plan_for(
     strategy: str = "random",
     seed: int = 0,
     mode: str = "controlled",
-    max_calls: int = 100_000,
+    max_calls: int = MAX_CALLS,
 ) -> Plan:
     """Plan a run.
 
@@ -66,28 +78,79 @@ def plan_for(
         InputError: It cannot be found, read or run.
     """
     path = find(name)
-    chosen = ""
-    work = None
     if path.suffix == ".toml":
-        scenario, digest = read_scenario(path)
-        if vcpus is not None:
-            scenario = scenario.with_vcpus(vcpus)
+        plan = _plan_scenario(path, name, vcpus, vm)
     else:
-        try:
-            trace = read_trace(path, max_calls=max_calls)
-        except TraceError as error:
-            raise InputError(str(error)) from error
-        chosen = choose_vm(trace, vm)
-        count = VCPUS if vcpus is None else vcpus
-        scenario, work = plan_trace(trace, chosen, path.stem, count)
-        digest = digest_of(path)
+        plan = _plan_trace(path, name, VCPUS if vcpus is None else vcpus, vm, max_calls)
+    return attrs.evolve(plan, source=name, strategy=strategy, seed=seed, mode=mode)
+
+
+def _plan_scenario(path: Path, name: str, vcpus: int | None, vm: str | None) -> Plan:
+    if vm is not None:
+        raise InputError(f"{name}: --vm {vm} is for traces; a scenario has one VM")
+    scenario, digest = read_scenario(path)
+    if vcpus and not scenario.vcpus:
+        raise InputError(
+            f"{name}: has no vCPUs, so --vcpus {vcpus} cannot be; say in [[vcpus]] what"
+            " they do"
+        )
+    # A scenario's own number, also from a schedule, leaves its own distribution.
+    if vcpus is not None and vcpus != scenario.vcpu_count:
+        scenario = scenario.with_vcpus(vcpus)
+    _check_size(scenario, name)
+    return Plan(scenario=scenario, digest=digest)
+
+
+def _check_size(scenario: Scenario, name: str) -> None:
+    """Refuse what would fill the memory before its first step, or can never end.
+
+    Raises:
+        InputError: More vCPUs, calls, reads or exits than can be run.
+    """
+    if scenario.vcpu_count > MAX_VCPUS:
+        raise InputError(
+            f"{name}: has {scenario.vcpu_count} vCPUs; at most {MAX_VCPUS} can be"
+        )
+    if scenario.budget > sys.maxsize:
+        raise InputError(
+            f"{name}: budget: {scenario.budget} steps are more than can be counted"
+        )
+    calls = sum(len(spec.calls) * spec.repeat for spec in scenario.writers)
+    reads = sum(len(spec.gpas) * spec.repeat for spec in scenario.readers)
+    for what, count in (("calls", calls), ("reads", reads)):
+        if count > MAX_WORK:
+            raise InputError(
+                f"{name}: makes {count} {what}; at most {MAX_WORK} can be, lower repeat"
+            )
+    for place, spec in enumerate(scenario.vcpus):
+        if spec.exits > scenario.budget:
+            raise InputError(
+                f"{name}: vcpus[{place}].exits: {spec.exits} are more than the budget"
+                f" of {scenario.budget} steps; lower it or raise budget"
+            )
+
+
+def _plan_trace(
+    path: Path, name: str, vcpus: int, vm: str | None, max_calls: int
+) -> Plan:
+    try:
+        trace = read_trace(path, max_calls=max_calls)
+    except TraceError as error:
+        raise InputError(str(error)) from error
+    trace = attrs.evolve(trace, source=printable(name))
+    chosen = choose_vm(trace, vm)
+    try:
+        scenario, work = plan_trace(trace, chosen, printable(path.stem), vcpus)
+    except ValueError as error:  # no kernel can have answered 0 to such a call
+        raise InputError(f"{name}: cannot be run: {error}") from error
     return Plan(
         scenario=scenario,
         work=work,
-        source=name,
-        digest=digest,
+        # What comes through a pipe cannot be read again.
+        digest=digest_of(path) if path.is_file() else "",
         vm=chosen,
-        strategy=strategy,
-        seed=seed,
-        mode=mode,
+        account=TraceAccount.of(trace),
     )
+
+
+__all__ = ["MAX_CALLS", "MAX_VCPUS", "VCPUS", "find", "plan_for"]

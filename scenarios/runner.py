@@ -20,12 +20,13 @@ from rcu.schedule.task import Strategy
 from rcu.schedule.trio_driven import TrioScheduler
 from rcu.trace import Record, Sink, Trace
 from rcu.tracepoints import RuleWasBroken, TaskStuck
-from scenarios.checkers.judge import Judge, Judgement
+from scenarios.checkers.judge import Judge, Judgement, doubts_about
 from scenarios.logbook.writer import Header, LogWriter
 from scenarios.machine import Machine, Parts, Work
 from scenarios.scenario import Scenario
 from scenarios.strategies.by_name import STRATEGIES
 from scenarios.strategies.replay import Replay, ReplayDivergedError
+from scenarios.trace_account import TraceAccount
 from scenarios.version import VERSION
 
 
@@ -39,6 +40,7 @@ class Plan:
         source: Name of the scenario, or path of the file it was read from.
         digest: SHA-256 of what it was read from.
         vm: Which VM of a trace; empty for the only one.
+        account: What became of the other lines of a trace; None if it is none.
         strategy: Name of the strategy.
         seed: Where it starts.
         mode: ``controlled`` or ``trio``.
@@ -50,6 +52,7 @@ class Plan:
     source: str = ""
     digest: str = ""
     vm: str = ""
+    account: TraceAccount | None = None
     strategy: str = "random"
     seed: int = 0
     mode: str = "controlled"
@@ -153,8 +156,8 @@ async def run_in_trio(
             report = await pool.run(scheduler)
         else:
             report = await scheduler.run()
-        ending = report.ending.value
         _tell_findings(report, trace)
+        ending = report.ending.value
     finally:
         if log is not None:
             log.end(scheduler.steps, ending)
@@ -171,16 +174,9 @@ async def run_in_trio(
     )
 
 
-def doubts_about(ending: str) -> list[str]:
-    """Why a run that ended like this shows less than a whole one."""
-    if ending in {Ending.COMPLETED.value, Ending.FAILED.value, Ending.DEADLOCK.value}:
-        return []
-    return [f"the run is not whole: {ending}"]
-
-
 def _strategy(plan: Plan, order: list[int] | None) -> Strategy:
     if order is not None:
-        return Replay(order)
+        return Replay(order, plan.scenario.budget)
     return STRATEGIES[plan.strategy](plan.seed)
 
 
@@ -225,7 +221,8 @@ def _tell_findings(report: Report, trace: Trace) -> None:
 
 
 def _tell(report: Report, trace: Trace, checker: str, error: Exception) -> None:
-    event = RuleWasBroken(checker, type(error).__name__, str(error).splitlines()[0])
+    first_line = str(error).partition("\n")[0]
+    event = RuleWasBroken(checker, type(error).__name__, first_line)
     trace.append(Record(report.steps, report.failed or "", event))
 
 
@@ -248,7 +245,6 @@ __all__ = [
     "ReplayDivergedError",
     "RunResult",
     "digest_of",
-    "doubts_about",
     "run",
     "run_in_trio",
 ]

@@ -77,9 +77,14 @@ class CallSpec(SlotSpec):
         expect: ``ok`` or the name of an errno; anything goes without it.
     """
 
-    expect: str | None = attrs.field(
-        default=None, validator=attrs.validators.optional(in_(RESULTS))
-    )
+    expect: str | None = attrs.field(default=None)
+
+    @expect.validator
+    def _check_expect(self, attribute: object, value: str | None) -> None:
+        if value is not None and value not in RESULTS:
+            raise ValueError(
+                f"'expect' must be ok or the name of an errno, got {value!r}"
+            )
 
 
 @attrs.frozen(kw_only=True)

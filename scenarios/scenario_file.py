@@ -3,23 +3,92 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import tomllib
+from collections.abc import Callable
+from enum import Enum
 from pathlib import Path
+from typing import Any, Literal, get_args, get_origin
 
+import attrs
 import cattrs
 from cattrs import transform_error
+from cattrs.cols import list_structure_factory
 from cattrs.v import format_exception
 
 from memslots.errors import MemoryRegionError
 from memslots.profile import X86_64_LINUX_6_18
 from memslots.region import Region, check_before_lock, check_request
 from memslots.slot import SlotId
+from scenarios.checkers.judge import CHECKERS
 from scenarios.errors import InputError
 from scenarios.scenario import Scenario, SlotSpec
 
 MAX_BYTES = 16 << 20
 
+_RESERVED = re.compile(r"main|setup|vcpu\d+|.*-gp")
+
 _converter = cattrs.Converter(forbid_extra_keys=True)
+
+
+def _exactly(kind: type, name: str) -> Callable[[Any, Any], Any]:
+    """Take a value as it stands: cattrs would make True of "false" and 1 of 1.9."""
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not kind:
+            raise TypeError(f"must be {name}, got {value!r}")
+        return value
+
+    return structure
+
+
+def _is_array(kind: Any) -> bool:
+    return get_origin(kind) is tuple
+
+
+def _array(kind: Any) -> Callable[[Any, Any], Any]:
+    structure_list = list_structure_factory(kind, _converter)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not list:
+            raise TypeError(f"must be an array, got {value!r}")
+        return tuple(structure_list(value, kind))
+
+    return structure
+
+
+def _table(kind: Any) -> Callable[[Any, Any], Any]:
+    structure_table = _converter.gen_structure_attrs_fromdict(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise TypeError(f"must be a table, got {value!r}")
+        return structure_table(value, kind)
+
+    return structure
+
+
+def _is_literal(kind: Any) -> bool:
+    return get_origin(kind) is Literal
+
+
+def _literal(kind: Any) -> Callable[[Any, Any], Any]:
+    (known,) = get_args(kind)
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not type(known) or value != known:
+            raise ValueError(f"must be {known!r}, got {value!r}")
+        return value
+
+    return structure
+
+
+_converter.register_structure_hook(int, _exactly(int, "a whole number"))
+_converter.register_structure_hook(str, _exactly(str, "a string"))
+_converter.register_structure_hook(bool, _exactly(bool, "true or false"))
+_converter.register_structure_hook_factory(attrs.has, _table)
+_converter.register_structure_hook_factory(_is_array, _array)
+_converter.register_structure_hook_factory(_is_literal, _literal)
 
 
 def read_scenario(path: Path) -> tuple[Scenario, str]:
@@ -57,8 +126,10 @@ def parse_scenario(text: str, source: str) -> Scenario:
     """
     try:
         table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:  # TOMLDecodeError, or a number without an end
         raise InputError(f"{source}: not TOML: {error}") from error
+    except RecursionError as error:
+        raise InputError(f"{source}: nested too deeply") from error
     try:
         scenario = _converter.structure(table, Scenario)
     except cattrs.BaseValidationError as error:
@@ -75,6 +146,8 @@ def _explain(error: BaseException, kind: type | None) -> str:
         known = sorted(getattr(field, "name", "") for field in _fields(error.cl))
         extra = ", ".join(repr(key) for key in sorted(error.extra_fields))
         return f"unknown key {extra}; known are {', '.join(known)}"
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return f"{error}; known are {', '.join(str(each.value) for each in kind)}"
     if isinstance(error, ValueError | TypeError) and error.args:
         return str(error.args[0])
     return format_exception(error, kind)
@@ -100,12 +173,23 @@ def _check(scenario: Scenario, source: str) -> None:
     for kind in ("writers", "readers", "allocators"):
         for place, spec in enumerate(getattr(scenario, kind)):
             where = f"{kind}[{place}].name"
+            if _RESERVED.fullmatch(spec.name):
+                raise InputError(
+                    f"{source}: {where}: {spec.name!r} is the name of a task that"
+                    " every scenario may have; choose another"
+                )
             if spec.name in names:
                 raise InputError(
                     f"{source}: {where}: {spec.name!r} is the name of"
                     f" {names[spec.name]}, too"
                 )
             names[spec.name] = where
+    for place, id_ in enumerate(scenario.must_exercise):
+        if id_ not in CHECKERS:
+            raise InputError(
+                f"{source}: must_exercise[{place}]: {id_!r} is no checker; there are"
+                f" {', '.join(CHECKERS)}"
+            )
     for place, vcpu in enumerate(scenario.vcpus):
         if vcpu.address_space >= scenario.address_spaces:
             raise InputError(

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from pathlib import Path
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -12,6 +14,7 @@ from scenarios.errors import InputError
 
 FORMAT = "memslots-schedule"
 VERSION = 1
+MAX_BYTES = 256 << 20
 
 
 class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -36,13 +39,18 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     source: str
     scenario_digest: str
     vm: str
-    vcpus: int
+    vcpus: Annotated[int, msgspec.Meta(ge=0, le=1024)]
     strategy: str
-    seed: int
-    mode: str
-    verdict: str
+    seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
+    mode: Literal["controlled", "trio"]
+    verdict: Literal["holds", "violation", "inconclusive"]
     tasks: tuple[str, ...]
     steps: tuple[tuple[int, int], ...]
+
+    @property
+    def length(self) -> int:
+        """How many steps were made."""
+        return sum(count for _, count in self.steps)
 
     def order(self) -> list[int]:
         """Index of the task that made each step."""
@@ -57,14 +65,19 @@ def in_turns(order: Iterable[int]) -> tuple[tuple[int, int], ...]:
 
 
 def write_schedule(path: Path, schedule: Schedule) -> None:
-    """Write a schedule; the folder is made if need be.
+    """Write a schedule, one key a line; the folder is made if need be.
 
     Raises:
         InputError: The file cannot be written.
     """
+    lines = [
+        b"  %b: %b" % (msgspec.json.encode(key), msgspec.json.encode(value))
+        for key, value in msgspec.structs.asdict(schedule).items()
+    ]
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(msgspec.json.format(msgspec.json.encode(schedule)) + b"\n")
+        with suppress(FileExistsError):  # it may be a file, which is told below
+            path.parent.mkdir(parents=True)
+        path.write_bytes(b"{\n%b\n}\n" % b",\n".join(lines))
     except OSError as error:
         raise InputError(f"cannot write {path}: {error.strerror}") from error
 
@@ -76,21 +89,28 @@ def read_schedule(path: Path) -> Schedule:
         InputError: The file cannot be read or holds no schedule of this version.
     """
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            data = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InputError(f"{path}: {error.strerror}") from error
+    if len(data) > MAX_BYTES:
+        raise InputError(f"{path}: a schedule has at most {MAX_BYTES >> 20} MiB")
     try:
         seen = msgspec.json.decode(data, type=_Kind)
         if seen.format != FORMAT:
-            raise InputError(f"{path}: not a schedule")
+            raise InputError(
+                f"{path}: not a schedule; give what 'memslots run --schedule' wrote"
+            )
         if seen.version != VERSION:
             raise InputError(
                 f"{path}: a schedule of version {seen.version}, this program reads"
-                f" {VERSION}"
+                f" {VERSION}; replay it with the version of memslots that wrote it"
             )
         schedule = msgspec.json.decode(data, type=Schedule)
-    except msgspec.DecodeError as error:
-        raise InputError(f"{path}: not a schedule: {error}") from error
+    except (msgspec.DecodeError, RecursionError) as error:
+        raise InputError(
+            f"{path}: not a schedule, or only a part of one: {error}"
+        ) from error
     _check_turns(path, schedule.steps, len(schedule.tasks))
     return schedule
 

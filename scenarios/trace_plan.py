@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import attrs
 
@@ -163,9 +164,10 @@ def _describe(
 ) -> str:
     failed = sum(call.result != 0 for call in calls)
     logged = sum(bool(call.flags & MemFlag.LOG_DIRTY_PAGES) for call in calls)
+    source = Path(trace.source).name
     return (
         f"{len(calls)} memory-region calls of {len(by_thread)} threads, recorded with"
-        f" {trace.format} in {trace.source}; {failed} of them were refused and {logged}"
-        " asked for dirty logging. Each is made in its thread and its order, and its"
-        " result compared with the real kernel's, while vCPUs read."
+        f" {trace.format} in {source}; {failed} of them were refused and"
+        f" {logged} asked for dirty logging. Each is made in its thread and its order,"
+        " and its result compared with the real kernel's, while vCPUs read."
     )

@@ -11,7 +11,7 @@ of its own, conditions asked again only after a step that wrote.
 from __future__ import annotations
 
 import functools
-from collections.abc import Awaitable, Iterator, Mapping
+from collections.abc import Awaitable, Iterator
 from operator import attrgetter
 
 from rcu.operation import Operation
@@ -69,7 +69,7 @@ class ControlledScheduler(Scheduler):
         self._pick = self._pick_nobody
         self._patience = 0  # points at which the strategy need not be asked
         self._patience_end = 0  # at this step it must be
-        self._dice: Mapping[int, Iterator[int]] | None = None  # instead of _pick
+        self._dice: list[Iterator[int]] | None = None  # instead of _pick
         self._horizon = 0  # below this step nothing needs to be decided
         self._pause = 0  # at this step the driver gets a turn
         self._chosen: Task | None = None  # who goes on after that turn
@@ -231,7 +231,7 @@ class ControlledScheduler(Scheduler):
         """The body of the current task returned: somebody else goes on."""
         task.finished = True
         self._ready.remove(task)
-        if self._pick == self._pick_nobody:
+        if not self.steps:  # it had no point at all
             self.current = self.nobody
             return
         if self._waiting:

@@ -38,8 +38,8 @@ class Lane:
         busy: Whether a body has begun and not ended.
         resume: Sends into the coroutine of the Trio task.
         throw: Throws into it.
-        scheduler: Whose body it runs; None tells it to step back into Trio.
-        task: The simulated task whose body it runs.
+        scheduler: Whose body it runs.
+        task: The simulated task whose body it runs; None tells it to step back.
     """
 
     __slots__ = ("busy", "resume", "scheduler", "task", "throw")
@@ -113,9 +113,10 @@ class TaskPool:
                 await self._nursery.start(lane.run)
             self._lanes.append(lane)
         for task, lane in zip(scheduler.tasks, self._lanes, strict=False):
-            task.resume = lane.resume
-            lane.scheduler = scheduler
-            lane.task = task
+            if lane.task is not task:
+                task.resume = lane.resume
+                lane.scheduler = scheduler
+                lane.task = task
         try:
             for task in scheduler.begin():
                 task.resume(None)
@@ -148,7 +149,7 @@ class TaskPool:
     def close(self) -> None:
         """Let every lane step back into Trio and end."""
         for lane in self._lanes:
-            lane.scheduler = None
+            lane.task = None
             lane.resume(None)
 
 

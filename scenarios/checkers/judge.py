@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any
@@ -9,8 +10,9 @@ from typing import Any
 import attrs
 
 from memslots.tracepoints import RegionReturned
+from rcu.schedule.report import Ending
 from rcu.trace import Event, Record
-from rcu.tracepoints import GracePeriodEnded
+from rcu.tracepoints import GracePeriodEnded, RuleWasBroken
 from scenarios.checkers.checker import Checker, Violation
 from scenarios.checkers.consistent_set import ConsistentSet
 from scenarios.checkers.deadlock import Deadlock
@@ -67,7 +69,8 @@ class Judgement:
 
     Attributes:
         verdict: What that means.
-        reasons: Why it is inconclusive; empty otherwise.
+        reasons: Why it shows less than it seems to; without them, and without
+            violations, it holds.
         checkers: By id.
         violations: The first of every checker, by step.
         mismatches: Calls with another result than the known one.
@@ -84,6 +87,13 @@ class Judgement:
     calls: int
     read_sections: int
     grace_periods: int
+
+
+def doubts_about(ending: str) -> list[str]:
+    """Why a run that ended like this shows less than a whole one."""
+    if ending in {Ending.COMPLETED.value, Ending.FAILED.value, Ending.DEADLOCK.value}:
+        return []
+    return [f"the run is not whole: {ending}"]
 
 
 class Judge:
@@ -105,10 +115,12 @@ class Judge:
         }
         self._calls = 0
         self._grace_periods = 0
+        self._of_no_checker: list[Violation] = []
         self._table: dict[type[Event], list[Callable[[Record, Any], None]]] = {}
         for checker in self._checkers.values():
             self._add(checker.handlers())
         self._add({RegionReturned: self._returned, GracePeriodEnded: self._ended})
+        self._add({RuleWasBroken: self._rule_was_broken})
         # Last, so that checkers see the state before the event.
         self._add(self.history.handlers)
 
@@ -131,6 +143,22 @@ class Judge:
     def _ended(self, record: Record, event: GracePeriodEnded) -> None:
         self._grace_periods += 1
 
+    def _rule_was_broken(self, record: Record, event: RuleWasBroken) -> None:
+        """Keep a finding of somebody's own part, whose rule no checker here knows."""
+        if event.checker not in self._checkers:
+            seen = f"{event.rule}: {event.text}"
+            why = f"the model broke a rule of its own, {event.checker}"
+            self._of_no_checker.append(
+                Violation(event.checker, record.step, record.actor, seen, why)
+            )
+
+    @property
+    def violated(self) -> bool:
+        """Whether any rule was broken so far."""
+        return bool(self._of_no_checker) or any(
+            checker.count for checker in self._checkers.values()
+        )
+
     def conclude(self, doubts: Iterable[str] = ()) -> Judgement:
         """Give the verdict.
 
@@ -139,8 +167,9 @@ class Judge:
         """
         for checker in self._checkers.values():
             checker.finish()
+        kept = [checker.violations for checker in self._checkers.values()]
         violations = sorted(
-            (v for checker in self._checkers.values() for v in checker.violations),
+            itertools.chain(*kept, self._of_no_checker),
             key=lambda violation: violation.step,
         )
         reasons = [*doubts]

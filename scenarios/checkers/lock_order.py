@@ -59,7 +59,8 @@ class LockOrder(Checker):
             held.remove(event.lock)
 
     def _synchronize(self, record: Record, event: SynchronizeBegan) -> None:
-        self._nest(record, event.domain, also_held=[])
+        domains = [section.domain for section in self.history.holding(record.actor)]
+        self._nest(record, event.domain, also_held=domains)
 
     def _nest(self, record: Record, inner: str, also_held: list[str]) -> None:
         for outer in [*self._held.get(record.actor, []), *also_held]:

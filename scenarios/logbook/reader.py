@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+import cattrs
 import msgspec
 
 from rcu.trace import Record
@@ -14,6 +15,8 @@ from scenarios.errors import InputError
 from scenarios.logbook.schema import FIRST, LAST, SCHEMA, event_of
 
 MAX_LINE_BYTES = 64 << 20
+
+HOW_TO_LOG = "give what 'memslots run --log' wrote"
 
 
 @attrs.define
@@ -46,21 +49,23 @@ class LogReader:
                 raise self._error(number, f"there is something after {LAST}")
             try:
                 line = decode(text)
-            except msgspec.DecodeError as error:
-                raise self._error(number, f"not an event: {error}") from error
+            except (msgspec.DecodeError, RecursionError) as error:
+                what = "an event" if number > 1 else f"a log; {HOW_TO_LOG}"
+                raise self._error(number, f"not {what}: {error}") from error
             if number == 1:
                 self._read_header(line)
                 continue
             try:
                 seq, step, actor = line["seq"], line["step"], line["actor"]
+                kind = line["event"]
             except KeyError as error:
                 raise self._error(number, f"key {error} is missing") from error
             if seq != number - 1:
                 raise self._error(number, f"seq must be {number - 1}, got {seq!r}")
             if not (isinstance(step, int) and isinstance(actor, str)):
                 raise self._error(number, "step must be a number, actor a name")
-            if line.get("event") == LAST:
-                self.ending = str(line.get("ending", "completed"))
+            if kind == LAST:
+                self.ending = str(line.get("ending", "")) or "of unknown ending"
                 continue
             yield Record(step, actor, self._event(number, line))
 
@@ -69,7 +74,10 @@ class LogReader:
             return event_of(line)
         except KeyError as error:
             raise self._error(number, f"unknown event {error}") from error
-        except (TypeError, ValueError, AttributeError) as error:
+        except cattrs.BaseValidationError as error:
+            problems = "; ".join(cattrs.transform_error(error, path=""))
+            raise self._error(number, problems) from error
+        except (TypeError, ValueError, AttributeError, ArithmeticError) as error:
             raise self._error(number, str(error)) from error
 
     def _lines(self) -> Iterator[tuple[int, bytes]]:
@@ -86,15 +94,15 @@ class LogReader:
                     self.lines = number
                     yield number, text
                 if not number:
-                    raise InputError(f"{self.path}: the log is empty")
+                    raise InputError(f"{self.path}: the log is empty; {HOW_TO_LOG}")
                 if not self.lines:
-                    raise self._error(1, f"a log begins with {FIRST}")
+                    raise self._error(1, f"not a whole line, no log; {HOW_TO_LOG}")
         except OSError as error:
             raise InputError(f"{self.path}: {error.strerror}") from error
 
     def _read_header(self, line: dict[str, Any]) -> None:
         if line.get("event") != FIRST:
-            raise self._error(1, f"a log begins with {FIRST}; this is something else")
+            raise self._error(1, f"a log begins with {FIRST}; {HOW_TO_LOG}")
         if line.get("schema") != SCHEMA:
             raise InputError(
                 f"{self.path}: the log has schema {line.get('schema')!r}, this version"

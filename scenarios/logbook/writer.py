@@ -134,11 +134,13 @@ class LogWriter:
         self._flush()
 
     def end(self, step: int, ending: str) -> None:
-        """Write the last line and close the file.
+        """Write the last line and close the file, unless writing has failed before.
 
         Raises:
             LogError: The disk is full, or the like.
         """
+        if self._file.closed:
+            return
         self._line(step, "", LAST, {"ending": ending})
         self.close()
 
