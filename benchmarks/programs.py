@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
 from collections.abc import Generator
@@ -161,10 +162,8 @@ def bare_await(count: int) -> float:
 
     coroutine = body()
     started = perf_counter()
-    try:
+    with contextlib.suppress(StopIteration):
         coroutine.send(None)
-    except StopIteration:
-        pass
     return (perf_counter() - started) / count
 
 

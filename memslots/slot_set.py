@@ -25,6 +25,7 @@ class Memslots:
     Args:
         as_id: Address space.
         node_idx: 0 or 1: which node of each slot belongs to this set.
+        slot_memory: Location of the data of slots, which lookups and edits read.
 
     Attributes:
         generation: See `memslots.generation`.
@@ -55,7 +56,9 @@ class Memslots:
         "node_idx",
     )
 
-    def __init__(self, as_id: int, node_idx: int) -> None:
+    def __init__(
+        self, as_id: int, node_idx: int, slot_memory: Location | None = None
+    ) -> None:
         self.as_id = as_id
         self.node_idx = node_idx
         self.name = f"set {node_idx} of address space {as_id}"
@@ -67,8 +70,11 @@ class Memslots:
         content = Location(self.name)
         self.generation_location = Location(f"generation of {self.name}")
         self.last_used_location = Location(f"last_used_slot of {self.name}")
-        self.lookup = Operation("look up in", reads=(content,))
-        self.edit = Operation("edit", writes=(content, self.last_used_location))
+        slots = (slot_memory,) if slot_memory else ()
+        self.lookup = Operation("look up in", reads=(content, *slots))
+        self.edit = Operation(
+            "edit", reads=slots, writes=(content, self.last_used_location)
+        )
 
     def __len__(self) -> int:
         return len(self.id_hash)

@@ -53,7 +53,7 @@ class AddressSpaceMade(Event):
     Attributes:
         as_id: Address space.
         generation: First generation of both sets.
-        step: By how much the generation grows with each swap.
+        generation_step: By how much the generation grows with each swap.
     """
 
     as_id: int

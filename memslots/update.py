@@ -291,7 +291,7 @@ class Update(SlotResources):
         # Nobody can build translations from the slot any more: flush what there is.
         await vm.arch.flush_shadow_memslot(old)
         await vm.slots_arch_lock.acquire()
-        await self._scheduler.point(vm.arch_data.read)
+        await self._scheduler.point(vm.arch_data.write)
         self.resync_arch(old, invalid)
 
     def resync_arch(self, old: MemorySlot, invalid: MemorySlot) -> None:

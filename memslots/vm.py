@@ -67,8 +67,9 @@ class Vm:
         self.slots_lock = Mutex(scheduler, "slots_lock")
         self.slots_arch_lock = Mutex(scheduler, "slots_arch_lock")
         self.srcu = srcu(scheduler, "kvm->srcu")
+        self.slot_memory = Location("slot memory")
         self.sets = tuple(
-            (Memslots(as_id, 0), Memslots(as_id, 1))
+            (Memslots(as_id, 0, self.slot_memory), Memslots(as_id, 1, self.slot_memory))
             for as_id in range(address_space_count)
         )
         self._memslots = tuple(
@@ -83,7 +84,6 @@ class Vm:
         )
         self.invalidations = Invalidations(scheduler)
         self.nr_memslot_pages = 0
-        self.slot_memory = Location("slot memory")
         self.arch_data = Location("arch data of slots")
         self.guest_memfds: dict[int, GuestMemfd] = {}
         self.dead = False
@@ -100,7 +100,7 @@ class Vm:
     def active(self, as_id: int) -> Published[Memslots]:
         """The pointer to the set of an address space that readers find.
 
-        KVM: kvm->memslots[as_id]
+        KVM: __kvm_memslots, include/linux/kvm_host.h
         """
         return self._memslots[as_id]
 
@@ -138,10 +138,7 @@ class Vm:
         )
 
     async def free_slot(self, slot: MemorySlot) -> None:
-        """Free the slot object alone; what it points to lives on.
-
-        KVM: kfree of a kvm_memory_slot
-        """
+        """Free the slot object alone; what it points to lives on."""
         await self.scheduler.point(self.slot_memory.write)
         as_id, slot_id, serial = slot.as_id, slot.id, slot.serial
         name = f"slot {slot_id} #{serial} of address space {as_id}"
@@ -164,9 +161,11 @@ class Vm:
             if slot.flags & LOG_DIRTY_PAGES:
                 slot.dirty_bitmap = DirtyBitmap(slot.npages)
             self.arch.allocate(slot)
-            for slots in self.sets[slot.as_id]:
-                slots.replace(None, slot)
-                slots.generation = advanced(slots.generation, self.address_space_count)
+            active, inactive = self.sets[slot.as_id]
+            active.replace(None, slot)
+            inactive.replace(None, slot)
+            inactive.generation = active.generation  # one update older, as always
+            active.generation = advanced(active.generation, self.address_space_count)
             self.nr_memslot_pages += slot.npages
             if self.scheduler.tracing:
                 self.scheduler.emit(SlotInstalled(slot.as_id, SlotData.of(slot)))

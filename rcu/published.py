@@ -23,7 +23,7 @@ class Published(Generic[T]):
         domain: Readers dereference it inside a section of this domain,
         locks: or while they hold one of these.
 
-    Linux: rcu_assign_pointer, srcu_dereference_check, include/linux/rcupdate.h
+    Linux: rcu_assign_pointer, include/linux/rcupdate.h
     """
 
     def __init__(
@@ -53,6 +53,8 @@ class Published(Generic[T]):
         Raises:
             NotProtected: The current task is in no section of the domain and holds
                 none of the locks.
+
+        Linux: srcu_dereference_check, include/linux/srcu.h
         """
         self.assert_protected()
         await self._scheduler.point(self.location.read)

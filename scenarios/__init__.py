@@ -1,4 +1,4 @@
-"""What is tried, in which order, what is broken on purpose, judged, recorded, printed.
+"""What is tried, in which order, judged, recorded, printed.
 
 - `traces`: calls of a recorded VMM.
 - `catalogue`: scenarios that come with the package.
@@ -8,7 +8,9 @@
 - `logbook`: the log of a run, written and read.
 - `planner`: from what the user names to a plan; `trace_plan` makes one of a trace,
   `trace_account` says what became of its other lines.
+- `machine`: a VM and its tasks, built from a scenario.
 - `runner`: a scenario, a strategy and checkers make a run.
 - `schedule_file`: the order of a run, kept to be replayed.
 - `cli`: the command line, one module a command.
+- `errors`, `tracepoints`, `version`: what this room raises, tells the trace, is.
 """

@@ -13,6 +13,7 @@ import attrs
 
 from memslots.arch import ArchHooks
 from memslots.errors import MemoryRegionError
+from memslots.guest_memfd import GuestMemfd
 from memslots.profile import X86_64_LINUX_6_18, Profile
 from memslots.region import Region
 from memslots.units import Gpa
@@ -22,7 +23,7 @@ from rcu.operation import Location, Operation
 from rcu.schedule.scheduler import Scheduler
 from rcu.srcu.domain import SrcuDomain
 from scenarios.scenario import RESULTS, ReaderSpec, Scenario, VcpuSpec
-from scenarios.tracepoints import OrderUnknown, ResultCompared
+from scenarios.tracepoints import BegunLate, OrderUnknown, ResultCompared
 from scenarios.traces.overlap import Gate
 from vcpus.arch_x86 import ArchX86
 from vcpus.guest_memory import GuestMemory
@@ -30,6 +31,9 @@ from vcpus.host_memory import HostMemory
 from vcpus.lookup import SlotLookup
 from vcpus.shadow_roots import ShadowRoots
 from vcpus.vcpu import Access, Vcpu
+
+UNKNOWN_SIZE = 1 << 63
+"""Bytes of a guest_memfd whose making was not recorded: nothing lies behind its end."""
 
 MAIN = "main"
 """The thread of the VMM that stops the vCPUs at the end."""
@@ -73,12 +77,16 @@ class Work:
         calls: By writer, in the writer's order.
         gate: Which calls must have returned before which may begin; None if none.
         unknown_order: Lines of overlapping calls whose order can matter.
+        begun_late: Lines of calls that succeeded on slots that no recorded call made.
+        guest_memfds: Descriptors of guest_memfds that recorded calls have bound.
         profile: Limits of the kernel that answered.
     """
 
     calls: Mapping[str, Sequence[Call]]
     gate: Callable[[], Gate] | None = None
     unknown_order: tuple[tuple[int, int], ...] = ()
+    begun_late: tuple[int, ...] = ()
+    guest_memfds: tuple[int, ...] = ()
     profile: Profile = X86_64_LINUX_6_18
 
     @classmethod
@@ -159,9 +167,13 @@ class Machine:
         self._left = len(self._work.calls)
         self.vcpus: list[Vcpu] = []
         self._persistent: list[tuple[Vcpu, VcpuSpec]] = []
+        for descriptor in self._work.guest_memfds:
+            self.vm.guest_memfds[descriptor] = GuestMemfd(UNKNOWN_SIZE)
         if scheduler.tracing and self._work.unknown_order:
             pairs = self._work.unknown_order
             scheduler.emit(OrderUnknown(len(pairs), pairs[:20]))
+        if scheduler.tracing and self._work.begun_late:
+            scheduler.emit(BegunLate(self._work.begun_late[:20]))
         self._add_tasks()
 
     def _make_shadow_roots(self, parts: Parts) -> ShadowRoots:

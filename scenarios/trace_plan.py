@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -89,6 +90,8 @@ def plan_trace(trace: Trace, vm: str, name: str, vcpus: int) -> tuple[Scenario, 
         unknown_order=tuple(
             (lines[first], lines[second]) for first, second in order_matters(calls)
         ),
+        begun_late=_begun_late(calls),
+        guest_memfds=_bound(calls),
         profile=profile,
     )
     scenario = Scenario(
@@ -137,6 +140,35 @@ def _call(call: RegionCall, place: int) -> Call:
         expected=call.result,
         line=call.line,
         place=place,
+    )
+
+
+def _begun_late(calls: Sequence[RegionCall]) -> tuple[int, ...]:
+    """Lines of successful deletions of slots that no recorded call can have made."""
+    first_made: dict[int, int] = {}
+    for call in calls:
+        if call.memory_size and not call.result:
+            first_made.setdefault(call.slot, call.entered)
+    return tuple(
+        call.line
+        for call in calls
+        if not (call.memory_size or call.result)
+        and first_made.get(call.slot, math.inf) > call.returned
+    )
+
+
+def _bound(calls: Sequence[RegionCall]) -> tuple[int, ...]:
+    """Descriptors of guest_memfds that a recorded call has bound."""
+    return tuple(
+        sorted(
+            {
+                call.guest_memfd
+                for call in calls
+                if call.guest_memfd is not None
+                and call.flags & MemFlag.GUEST_MEMFD
+                and not call.result
+            }
+        )
     )
 
 

@@ -15,7 +15,7 @@ class ResultCompared(Event):
         call: Number of the call in the run.
         line: Line of the trace that recorded it, or place in the scenario; from 1.
         region: What was asked for, in words.
-        expected: 0 or a negative errno: what the real kernel answered.
+        expected: 0 or a negative errno: what is recorded, or the scenario says.
         result: What the model answered.
     """
 
@@ -24,6 +24,17 @@ class ResultCompared(Event):
     region: str
     expected: int
     result: int
+
+
+@attrs.define(eq=False)
+class BegunLate(Event):
+    """Recorded calls succeeded on slots that no recorded call has made.
+
+    Attributes:
+        lines: Lines of the trace of the first few.
+    """
+
+    lines: tuple[int, ...]
 
 
 @attrs.define(eq=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 from enum import Enum
+
 from memslots.errors import MemoryRegionError
 from memslots.slot import INVALID, READONLY, MemorySlot
 from memslots.units import PAGE_SHIFT, Gfn, Gpa, Hva

@@ -30,6 +30,21 @@ class Looker(Protocol):
     last_used_slot_gen: int
 
 
+async def dereference(vm: Vm, as_id: int) -> Memslots:
+    """The active set, as a reader gets hold of it.
+
+    Raises:
+        NotProtected: The current task is in no read section and does not hold
+            ``slots_lock``.
+
+    KVM: __kvm_memslots, include/linux/kvm_host.h
+    """
+    slots = await vm.active(as_id).dereference()
+    if vm.scheduler.tracing:
+        vm.scheduler.emit(SetDereferenced(as_id, slots.node_idx))
+    return slots
+
+
 class Granularity(Enum):
     """What counts as one access of a lookup."""
 
@@ -52,27 +67,13 @@ class SlotLookup:
         self.granularity = granularity
         self._scheduler = vm.scheduler
 
-    async def dereference(self, as_id: int) -> Memslots:
-        """The active set.
-
-        Raises:
-            NotProtected: The current task is in no read section and does not hold
-                ``slots_lock``.
-
-        KVM: __kvm_memslots, include/linux/kvm_host.h
-        """
-        slots = await self.vm.active(as_id).dereference()
-        if self._scheduler.tracing:
-            self._scheduler.emit(SetDereferenced(as_id, slots.node_idx))
-        return slots
-
     async def vcpu_gfn_to_memslot(self, vcpu: Looker, gfn: Gfn) -> MemorySlot | None:
         """The slot of ``gfn`` in the address space that ``vcpu`` is in.
 
         KVM: kvm_vcpu_gfn_to_memslot, virt/kvm/kvm_main.c
         """
         scheduler = self._scheduler
-        slots = await self.dereference(vcpu.as_id)
+        slots = await dereference(self.vm, vcpu.as_id)
         await scheduler.point(slots.generation_location.read)
         generation = slots.generation
         if generation != vcpu.last_used_slot_gen:
@@ -94,7 +95,7 @@ class SlotLookup:
         KVM: gfn_to_memslot, virt/kvm/kvm_main.c
         """
         scheduler = self._scheduler
-        slots = await self.dereference(as_id)
+        slots = await dereference(self.vm, as_id)
         await scheduler.point(slots.last_used_location.read)
         found_in = "set"
         slot = await self.cached(slots.last_used_slot, gfn)

@@ -11,9 +11,10 @@ import attrs
 
 from memslots.slot import MemorySlot
 from memslots.vm import Vm
-from rcu.operation import Location
+from rcu.operation import Location, Operation
 from rcu.reclaim import Reclaimable
-from vcpus.tracepoints import RmapsAllocated, SetDereferenced
+from vcpus.lookup import dereference
+from vcpus.tracepoints import RmapsAllocated
 
 
 class Rmaps(Reclaimable):
@@ -58,6 +59,9 @@ class ShadowRoots:
         self.allocated = False
         self.location = Location("shadow_root_allocated")
         self._scheduler = vm.scheduler
+        self._allocate = Operation(
+            "allocate", reads=(vm.slot_memory,), writes=(vm.arch_data,)
+        )
 
     async def first_alloc(self) -> None:
         """Allocate the reverse maps of all slots, unless that has been done.
@@ -76,12 +80,10 @@ class ShadowRoots:
                 return
             for as_id in range(vm.address_space_count):
                 # Read under the lock: a set that was read before may be a retired one.
-                slots = await vm.active(as_id).dereference()
-                if self._scheduler.tracing:
-                    self._scheduler.emit(SetDereferenced(as_id, slots.node_idx))
+                slots = await dereference(vm, as_id)
                 await self._scheduler.point(slots.lookup)
                 for slot in list(slots):
-                    await self._scheduler.point(vm.arch_data.write)
+                    await self._scheduler.point(self._allocate)
                     self.allocate(slot)
             await self._scheduler.point(self.location.write)
             self.allocated = True

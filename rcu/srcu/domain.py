@@ -50,7 +50,7 @@ class SrcuDomain(GracePeriods):
         scheduler: Whose tasks are readers and updaters.
         name: The kernel's name for it.
 
-    Linux: struct srcu_struct, include/linux/srcu.h
+    Linux: struct srcu_struct, include/linux/srcutree.h
     """
 
     def __init__(self, scheduler: Scheduler, name: str) -> None:
@@ -73,7 +73,7 @@ class SrcuDomain(GracePeriods):
         Returns:
             The index to leave it with.
 
-        Linux: srcu_read_lock, __srcu_read_lock
+        Linux: __srcu_read_lock, kernel/rcu/srcutree.c
         """
         scheduler = self._scheduler
         await scheduler.point(self.idx_location.read)
@@ -98,7 +98,7 @@ class SrcuDomain(GracePeriods):
         Raises:
             WrongUnlock: The current task is in no section with this index.
 
-        Linux: srcu_read_unlock, __srcu_read_unlock
+        Linux: __srcu_read_unlock, kernel/rcu/srcutree.c
         """
         scheduler = self._scheduler
         task = scheduler.current
@@ -138,7 +138,7 @@ class SrcuDomain(GracePeriods):
             GracePeriodInReader: The current task is in a section of this domain.
             SleepInAtomic: The current task holds a spin lock.
 
-        Linux: synchronize_srcu
+        Linux: synchronize_srcu, kernel/rcu/srcutree.c
         """
         self._assert_may_wait("synchronize")
         await self._scheduler.point(self._look_idle)
@@ -151,7 +151,7 @@ class SrcuDomain(GracePeriods):
             GracePeriodInReader: The current task is in a section of this domain.
             SleepInAtomic: The current task holds a spin lock.
 
-        Linux: synchronize_srcu_expedited
+        Linux: synchronize_srcu_expedited, kernel/rcu/srcutree.c
         """
         await self._synchronize(expedited=True)
 
@@ -178,7 +178,7 @@ class SrcuDomain(GracePeriods):
         Raises:
             DoubleCallback: It is queued already.
 
-        Linux: call_srcu, srcu_gp_start_if_needed
+        Linux: call_srcu, srcu_gp_start_if_needed, kernel/rcu/srcutree.c
         """
         scheduler = self._scheduler
         place = scheduler.current.cpu
@@ -198,7 +198,7 @@ class SrcuDomain(GracePeriods):
             GracePeriodInReader: The current task is in a section of this domain.
             SleepInAtomic: The current task holds a spin lock.
 
-        Linux: srcu_barrier
+        Linux: srcu_barrier, kernel/rcu/srcutree.c
         """
         self._assert_may_wait("barrier")
         scheduler = self._scheduler
@@ -219,7 +219,7 @@ class SrcuDomain(GracePeriods):
     async def get_state(self) -> int:
         """Take a cookie: `poll` says when a grace period has passed since now.
 
-        Linux: get_state_synchronize_srcu
+        Linux: get_state_synchronize_srcu, kernel/rcu/srcutree.c
         """
         await self._scheduler.point(self.seq_location.read)
         return self._snap()
@@ -227,7 +227,7 @@ class SrcuDomain(GracePeriods):
     async def start_poll(self) -> int:
         """Take a cookie and see to it that the grace period comes.
 
-        Linux: start_poll_synchronize_srcu
+        Linux: start_poll_synchronize_srcu, kernel/rcu/srcutree.c
         """
         cookie = await self.get_state()
         await self._request(cookie, expedited=False)
@@ -236,7 +236,7 @@ class SrcuDomain(GracePeriods):
     async def poll(self, cookie: int) -> bool:
         """Whether the grace period of ``cookie`` is over.
 
-        Linux: poll_state_synchronize_srcu
+        Linux: poll_state_synchronize_srcu, kernel/rcu/srcutree.c
         """
         await self._scheduler.point(self.seq_location.read)
         return self.gp_seq >= cookie
@@ -252,7 +252,7 @@ class SrcuDomain(GracePeriods):
         Raises:
             DomainBusy: Readers, a grace period or callbacks remain.
 
-        Linux: cleanup_srcu_struct
+        Linux: cleanup_srcu_struct, kernel/rcu/srcutree.c
         """
         cpus = self.cpus
         if sum(sum(cpu.lock_count) - sum(cpu.unlock_count) for cpu in cpus):

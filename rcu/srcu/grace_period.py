@@ -40,7 +40,7 @@ class GracePeriods:
         gp_seq_needed_exp: The same, of those in a hurry.
         cpus: Counters and callbacks by processor.
 
-    Linux: struct srcu_struct, kernel/rcu/srcutree.c
+    Linux: struct srcu_struct, include/linux/srcutree.h
     """
 
     def __init__(self, scheduler: Scheduler, name: str) -> None:
@@ -94,7 +94,7 @@ class GracePeriods:
     async def grace_period(self) -> None:
         """One grace period: scan, flip, scan.
 
-        Linux: srcu_advance_state
+        Linux: srcu_advance_state, kernel/rcu/srcutree.c
         """
         await self.start()
         await self.scan(self.other_rank())
@@ -106,7 +106,7 @@ class GracePeriods:
     async def start(self) -> None:
         """Begin a grace period.
 
-        Linux: srcu_gp_start
+        Linux: srcu_gp_start, kernel/rcu/srcutree.c
         """
         await self.set_state(SCAN1)
         if self._scheduler.tracing:
@@ -124,7 +124,7 @@ class GracePeriods:
     async def scan(self, rank: int) -> None:
         """Wait until the counters of ``rank`` are found equal.
 
-        Linux: try_check_zero
+        Linux: try_check_zero, kernel/rcu/srcutree.c
         """
         scheduler = self._scheduler
         while True:
@@ -141,7 +141,7 @@ class GracePeriods:
     async def read_counters(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
         """Read the unlock counters, and only then the lock counters.
 
-        Linux: srcu_readers_active_idx_check
+        Linux: srcu_readers_active_idx_check, kernel/rcu/srcutree.c
         """
         unlocks = await self.sum_unlocks(rank)
         return unlocks, await self.sum_locks(rank)
@@ -153,7 +153,7 @@ class GracePeriods:
     async def sum_unlocks(self, rank: int) -> tuple[int, ...]:
         """Read the unlock counters, one processor after the other.
 
-        Linux: srcu_readers_unlock_idx
+        Linux: srcu_readers_unlock_idx, kernel/rcu/srcutree.c
         """
         counts = []
         for cpu in self.cpus:
@@ -164,7 +164,7 @@ class GracePeriods:
     async def sum_locks(self, rank: int) -> tuple[int, ...]:
         """Read the lock counters, one processor after the other.
 
-        Linux: srcu_readers_lock_idx
+        Linux: srcu_readers_lock_idx, kernel/rcu/srcutree.c
         """
         counts = []
         for cpu in self.cpus:
@@ -175,7 +175,7 @@ class GracePeriods:
     async def flip(self) -> None:
         """Let new sections use the other rank.
 
-        Linux: srcu_flip
+        Linux: srcu_flip, kernel/rcu/srcutree.c
         """
         await self._scheduler.point(self.idx_location.write)
         self.srcu_idx += 1
@@ -185,7 +185,7 @@ class GracePeriods:
     async def end(self) -> None:
         """End the grace period.
 
-        Linux: srcu_gp_end
+        Linux: srcu_gp_end, kernel/rcu/srcutree.c
         """
         await self._scheduler.point(self.seq_location.write)
         self.gp_seq = (self.gp_seq | STATE_MASK) + 1
@@ -195,7 +195,7 @@ class GracePeriods:
     async def invoke_callbacks(self) -> None:
         """Call what is due on every processor.
 
-        Linux: srcu_invoke_callbacks
+        Linux: srcu_invoke_callbacks, kernel/rcu/srcutree.c
         """
         scheduler = self._scheduler
         for cpu in self.cpus:

@@ -29,7 +29,7 @@ class GracePeriod(Checker):
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
-        self._inside: dict[tuple[str, str], tuple[Record, list[Section]]] = {}
+        self._inside: dict[tuple[str, str], list[tuple[Record, list[Section]]]] = {}
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
@@ -55,14 +55,24 @@ class GracePeriod(Checker):
 
     def _remember(self, key: tuple[str, str], record: Record, domain: str) -> None:
         inside = [s for s in self.history.open_sections() if s.domain == domain]
-        self._inside[key] = (record, inside)
+        self._inside.setdefault(key, []).append((record, inside))
 
     def _judge(self, key: tuple[str, str], record: Record, what: str) -> None:
-        if key not in self._inside:
+        pending = self._inside.get(key)
+        if not pending:
             return
-        asked, inside = self._inside.pop(key)
-        self.exercised += bool(inside)
         still_open = self.history.open_sections()
+        # Several callbacks may have one name: it is one of those that may be called.
+        place = next(
+            (
+                place
+                for place, (_, inside) in enumerate(pending)
+                if not any(section in still_open for section in inside)
+            ),
+            0,
+        )
+        asked, inside = pending.pop(place)
+        self.exercised += bool(inside)
         for section in inside:
             if section in still_open:
                 self.violate(

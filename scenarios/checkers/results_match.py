@@ -12,7 +12,7 @@ from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History
-from scenarios.tracepoints import OrderUnknown, ResultCompared
+from scenarios.tracepoints import BegunLate, OrderUnknown, ResultCompared
 
 
 @attrs.frozen
@@ -41,7 +41,7 @@ class ResultsMatch(Checker):
     """
 
     id = "results-match"
-    sentence = "each call returns the errno that the real kernel answered"
+    sentence = "each call returns what the recording, or the scenario, says it returns"
     source = "KVM: kvm_set_memory_region, virt/kvm/kvm_main.c"
 
     def __init__(self, history: History) -> None:
@@ -54,16 +54,27 @@ class ResultsMatch(Checker):
         return {
             ResultCompared: self._compared,
             OrderUnknown: self._order_unknown,
+            BegunLate: self._begun_late,
             RuleWasBroken: self.rule_was_broken,
         }
 
     def _order_unknown(self, record: Record, event: OrderUnknown) -> None:
         first = ", ".join(f"{a} and {b}" for a, b in event.lines[:5])
         more = f" and {event.pairs - 5} more" if event.pairs > 5 else ""
-        self.doubt = (
+        self._doubt(
             f"{event.pairs} pairs of recorded calls overlap and their order matters"
             f" (lines {first}{more}): the real kernel's order is not known"
         )
+
+    def _begun_late(self, record: Record, event: BegunLate) -> None:
+        lines = ", ".join(map(str, event.lines))
+        self._doubt(
+            f"slots were deleted that no recorded call has made (lines {lines}): the"
+            " recording began late; record from the VMM's start"
+        )
+
+    def _doubt(self, text: str) -> None:
+        self.doubt = f"{self.doubt}; {text}" if self.doubt else text
 
     def _compared(self, record: Record, event: ResultCompared) -> None:
         self.exercised += 1

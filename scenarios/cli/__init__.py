@@ -4,5 +4,6 @@
 - `catalogue`: `list` and `describe`.
 - `run`, `replay`, `check`: those commands.
 - `output`: results as text and as JSON.
+- `exit_codes`: what they mean.
 - `terminal`: standard output and error, whatever is at their other end.
 """

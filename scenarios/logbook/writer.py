@@ -134,13 +134,11 @@ class LogWriter:
         self._flush()
 
     def end(self, step: int, ending: str) -> None:
-        """Write the last line and close the file, unless writing has failed before.
+        """Write the last line and close the file.
 
         Raises:
             LogError: The disk is full, or the like.
         """
-        if self._file.closed:
-            return
         self._line(step, "", LAST, {"ending": ending})
         self.close()
 
@@ -160,6 +158,8 @@ class LogWriter:
         self._seq += 1
 
     def _flush(self) -> None:
+        if self._file.closed:
+            return  # a LogError is on its way already
         try:
             self._sink.flush()
         except OSError as error:
