@@ -174,10 +174,9 @@ class Judge:
         )
         reasons = [*doubts]
         if self._results.doubt and self._results.mismatches:
-            reasons.append(
-                f"{len(self._results.mismatches)} results differ, but"
-                f" {self._results.doubt}"
-            )
+            count = len(self._results.mismatches)
+            differ = "1 result differs" if count == 1 else f"{count} results differ"
+            reasons.append(f"{differ}, but {self._results.doubt}")
         reasons += [
             f"{id_} was not exercised"
             for id_ in self._must_exercise

@@ -8,10 +8,11 @@ from scenarios.checkers.judge import Verdict
 from scenarios.planner import plan_for
 from scenarios.runner import RunResult, run
 
-EVENT = (
-    "kvm_set_user_memory AddrSpace#0 Slot#{slot} flags={flags} gpa={gpa} size={size}"
+EVENT = "kvm_set_user_memory AddrSpace#0 Slot#{slot} flags={flags:#x} gpa={gpa:#x}"
+REST = (
+    " size={size:#x} ua=0x7f0000000000 guest_memfd={memfd}"
+    " guest_memfd_offset={offset:#x} ret={ret}\n"
 )
-REST = " ua=0x7f0000000000 guest_memfd={memfd} guest_memfd_offset={offset} ret={ret}\n"
 
 
 def call(
@@ -25,8 +26,9 @@ def call(
     ret: int = 0,
 ) -> str:
     """A line of a QEMU trace."""
-    line = EVENT.format(slot=slot, flags=hex(flags), gpa=hex(gpa), size=hex(size))
-    return line + REST.format(memfd=memfd, offset=hex(offset), ret=ret)
+    return EVENT.format(slot=slot, flags=flags, gpa=gpa) + REST.format(
+        size=size, memfd=memfd, offset=offset, ret=ret
+    )
 
 
 def run_lines(folder: Path, *lines: str) -> RunResult:
@@ -55,8 +57,10 @@ def test_a_recording_that_began_late_is_in_doubt(tmp_path: Path) -> None:
     assert [mismatch.line for mismatch in result.judgement.mismatches] == [2]
     assert result.judgement.verdict is Verdict.INCONCLUSIVE
     assert result.judgement.reasons == (
-        "1 results differ, but slots were deleted that no recorded call has made"
-        " (lines 2): the recording began late; record from the VMM's start",
+        (
+            "1 result differs, but slots were deleted that no recorded call has made"
+            " (lines 2): the recording began late; record from the VMM's start"
+        ),
     )
 
 

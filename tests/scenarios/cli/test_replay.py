@@ -69,7 +69,8 @@ def test_violation_is_told_with_step_actor_reason_and_source(
     assert finding == (
         f"violation of results-match in step {violation['step']} by vmm\n"
         f"  seen    the call of line 1 ({region}) returned 0, but EEXIST is recorded\n"
-        "  rule    each call returns the errno that the real kernel answered\n"
+        "  rule    each call returns what the recording, or the scenario, says it"
+        " returns\n"
         "  source  KVM: kvm_set_memory_region, virt/kvm/kvm_main.c"
     )
     assert told["mismatches"] == [
