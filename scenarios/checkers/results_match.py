@@ -61,10 +61,13 @@ class ResultsMatch(Checker):
     def _order_unknown(self, record: Record, event: OrderUnknown) -> None:
         first = ", ".join(f"{a} and {b}" for a, b in event.lines[:5])
         more = f" and {event.pairs - 5} more" if event.pairs > 5 else ""
-        self._doubt(
+        overlap = (
             f"{event.pairs} pairs of recorded calls overlap and their order matters"
-            f" (lines {first}{more}): the real kernel's order is not known"
         )
+        if event.pairs == 1:
+            overlap = "1 pair of recorded calls overlaps and its order matters"
+        where = f"(lines {first}{more})"
+        self._doubt(f"{overlap} {where}: the real kernel's order is not known")
 
     def _begun_late(self, record: Record, event: BegunLate) -> None:
         lines = ", ".join(map(str, event.lines))

@@ -1,0 +1,160 @@
+"""Protocols with one step left out or exchanged, as a user would write them."""
+
+from __future__ import annotations
+
+from memslots.region import Change
+from memslots.slot import MemorySlot
+from memslots.slot_set import Memslots
+from memslots.units import Gpa
+from memslots.update import Update
+from rcu.srcu.domain import SrcuDomain
+from rcu.srcu.grace_period import SCAN2
+from vcpus.guest_memory import GuestMemory, Outcome
+from vcpus.lookup import Looker
+from vcpus.shadow_roots import ShadowRoots
+from vcpus.vcpu import Vcpu
+
+# The update.
+
+
+class WaitsForNobody(Update):
+    """Leaves out synchronize."""
+
+    async def wait_for_readers(self) -> None:
+        await self.vm.slots_arch_lock.release()
+
+
+class FreesFirst(Update):
+    """Waits for the readers only when everything has been edited and freed."""
+
+    async def wait_for_readers(self) -> None:
+        await self.vm.slots_arch_lock.release()
+
+    async def set_memslot(
+        self, old: MemorySlot | None, new: MemorySlot | None, change: Change
+    ) -> None:
+        await super().set_memslot(old, new, change)
+        await self.vm.srcu.synchronize_expedited()
+
+
+class EditsTheActiveSet(Update):
+    """Takes the wrong one of the two sets."""
+
+    async def replace_memslot(
+        self, old: MemorySlot | None, new: MemorySlot | None
+    ) -> None:
+        slot = new or old
+        if slot is not None:
+            await self.edit(self.vm.active(slot.as_id).peek(), old, new)
+
+
+class KeepsArchLock(Update):
+    """Releases ``slots_arch_lock`` only when the readers have gone."""
+
+    async def wait_for_readers(self) -> None:
+        await self.vm.srcu.synchronize_expedited()
+        await self.vm.slots_arch_lock.release()
+
+
+class ForgetsTheOtherSet(Update):
+    """Publishes the edited set and leaves the other as it was."""
+
+    async def activate_memslot(
+        self, old: MemorySlot | None, new: MemorySlot | None
+    ) -> None:
+        slot = new or old
+        if slot is not None:
+            await self.swap_active_memslots(slot.as_id)
+
+
+class ForgetsTheMark(Update):
+    """Publishes a set that still has its number of two updates ago."""
+
+    async def mark_in_progress(self, slots: Memslots, generation: int) -> None:
+        """Leave it as it is."""
+
+
+class ForgetsTheCache(Update):
+    """Lets a set's ``last_used_slot`` name a slot that leaves it."""
+
+    async def edit(
+        self, slots: Memslots, old: MemorySlot | None, new: MemorySlot | None
+    ) -> None:
+        cached = slots.last_used_slot
+        await super().edit(slots, old, new)
+        slots.last_used_slot = cached
+
+
+# SRCU.
+
+
+class NoFirstScan(SrcuDomain):
+    """Misses whoever read the index before the flip of the grace period before."""
+
+    async def grace_period(self) -> None:
+        await self.start()
+        await self.flip()
+        await self.set_state(SCAN2)
+        await self.scan(self.other_rank())
+        await self.end()
+
+
+class NoSecondScan(SrcuDomain):
+    """Misses whoever uses the rank that was current."""
+
+    async def grace_period(self) -> None:
+        await self.start()
+        await self.scan(self.other_rank())
+        await self.flip()
+        await self.set_state(SCAN2)
+        await self.end()
+
+
+class LocksBeforeUnlocks(SrcuDomain):
+    """Lets a section that comes and goes between the sums hide one that goes on."""
+
+    async def read_counters(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
+        locks = await self.sum_locks(rank)
+        return await self.sum_unlocks(rank), locks
+
+
+# Readers.
+
+
+class FaultsOutsideTheSection(GuestMemory):
+    """Resolves a page fault without the protection of a read section."""
+
+    async def fault_in(self, vcpu: Looker, gpa: Gpa, *, write: bool) -> Outcome:
+        assert isinstance(vcpu, Vcpu)
+        await vcpu.srcu_read_unlock()
+        outcome = await super().fault_in(vcpu, gpa, write=write)
+        await vcpu.srcu_read_lock()
+        return outcome
+
+
+class TakesSlotsLock(ShadowRoots):
+    """Allocates under the lock that writers hold while they wait for readers."""
+
+    async def first_alloc(self) -> None:
+        async with self.vm.slots_lock:
+            await super().first_alloc()
+
+
+# Nothing wrong with these: their sections are longer.
+
+
+class ReadsFivePages(GuestMemory):
+    """Reads a page five times, in one section."""
+
+    times = 5
+
+    async def read_guest_without_vcpu(self, as_id: int, gpa: Gpa) -> int:
+        for _ in range(self.times - 1):
+            await super().read_guest_without_vcpu(as_id, gpa)
+        return await super().read_guest_without_vcpu(as_id, gpa)
+
+
+class ReadsTwentyPages(ReadsFivePages):
+    """Reads a page twenty times, in one section."""
+
+    times = 20

@@ -1,0 +1,112 @@
+"""A generation names one content of one address space, and only ever grows."""
+
+from __future__ import annotations
+
+from memslots.generation import UPDATE_IN_PROGRESS as IN_PROGRESS
+from memslots.tracepoints import GenerationAdvanced, SetsSwapped, SlotReplaced
+from rcu.trace import Event
+from rcu.tracepoints import RuleWasBroken
+from scenarios.checkers.generation_unique import GenerationUnique
+from tests.scenarios.checkers.story import X, Y, look, outcome, space, story
+
+
+def edit(index: int) -> tuple[str, Event]:
+    return "writer", SlotReplaced(0, index, None, Y)
+
+
+def swap(index: int, generation: int, as_id: int = 0) -> tuple[str, Event]:
+    return "writer", SetsSwapped(as_id, index, generation)
+
+
+def advance(index: int, generation: int, as_id: int = 0) -> tuple[str, Event]:
+    return "writer", GenerationAdvanced(as_id, index, generation)
+
+
+def test_two_updates_that_count_up_are_accepted() -> None:
+    lines = story(
+        look("vcpu0", 0, 0x10, X, generation=0),
+        edit(1),
+        swap(1, IN_PROGRESS),
+        look("vcpu0", 1, 0x10, X, generation=IN_PROGRESS),
+        look("vcpu1", 0, 0x10, X, generation=0),
+        advance(1, 1),
+        look("vcpu0", 1, 0x10, X, generation=1),
+        edit(0),
+        edit(0),
+        swap(0, 1 | IN_PROGRESS),
+        advance(0, 2),
+        look("vcpu0", 0, 0x10, X, generation=2),
+    )
+    assert outcome(GenerationUnique, space(X) + lines) == (9, [])
+
+
+def test_who_does_not_look_at_the_generation_exercises_nothing() -> None:
+    lines = story(look("reader", 0, 0x10, X), edit(1))
+    assert outcome(GenerationUnique, space(X) + lines) == (0, [])
+
+
+def test_a_set_must_be_published_with_the_mark() -> None:
+    lines = story(edit(1), swap(1, 0))
+    seen = (
+        "set 1 was published as generation 0, without the mark that an update is in"
+        " progress"
+    )
+    assert outcome(GenerationUnique, space(X) + lines) == (1, [(2, "writer", seen)])
+
+
+def test_a_generation_must_grow() -> None:
+    lines = story(edit(1), swap(1, IN_PROGRESS), advance(1, 0))
+    seen = "generation 0 was followed by 0"
+    assert outcome(GenerationUnique, space(X) + lines) == (2, [(3, "writer", seen)])
+
+
+def test_the_mark_must_go() -> None:
+    lines = story(edit(1), swap(1, IN_PROGRESS), advance(1, 1 | IN_PROGRESS))
+    seen = f"generation 0 was followed by {1 | IN_PROGRESS}"
+    assert outcome(GenerationUnique, space(X) + lines) == (2, [(3, "writer", seen)])
+
+
+def test_a_generation_belongs_to_its_address_space() -> None:
+    records = space(X, of=2) + space(X, as_id=1, of=2)
+    good = story(swap(1, 1 | IN_PROGRESS, as_id=1), advance(1, 3, as_id=1))
+    assert outcome(GenerationUnique, records + good) == (2, [])
+    bad = story(swap(1, 1 | IN_PROGRESS, as_id=1), advance(1, 4, as_id=1))
+    seen = "generation 4 does not belong to address space 1"
+    assert outcome(GenerationUnique, records + bad) == (2, [(2, "writer", seen)])
+
+
+def test_the_same_number_for_another_content_is_refused() -> None:
+    lines = story(
+        look("vcpu0", 0, 0x10, X, generation=5),
+        edit(1),
+        look("vcpu0", 1, 0x10, X, generation=5),
+    )
+    seen = (
+        "generation 0x5 stood for set 0 after 1 edits, and stands for set 1 after 2"
+        " edits now"
+    )
+    assert outcome(GenerationUnique, space(X) + lines) == (2, [(3, "vcpu0", seen)])
+
+
+def test_the_same_number_for_an_edited_set_is_refused() -> None:
+    lines = story(
+        look("vcpu0", 0, 0x10, X, generation=5),
+        edit(0),
+        look("vcpu0", 0, 0x10, X, generation=5),
+    )
+    exercised, found = outcome(GenerationUnique, space(X) + lines)
+    assert (exercised, [step for step, *_ in found]) == (2, [3])
+
+
+def test_address_spaces_number_their_contents_apart() -> None:
+    records = space(X, of=2) + space(X, Y, as_id=1, of=2)
+    lines = story(
+        look("vcpu0", 0, 0x10, X, generation=5),
+        look("vcpu0", 0, 0x10, X, generation=5, as_id=1),
+    )
+    assert outcome(GenerationUnique, records + lines) == (2, [])
+
+
+def test_a_finding_of_the_model_is_taken_over() -> None:
+    lines = story(("writer", RuleWasBroken("generation-unique", "Wrapped", "x")))
+    assert outcome(GenerationUnique, lines) == (1, [(1, "writer", "Wrapped: x")])
