@@ -34,8 +34,14 @@ class Lock:
         self.name = name
         self.location = Location(name)
         self._scheduler = scheduler
-        self._acquire = Operation("acquire", writes=(self.location,))
+        self._acquire = Operation(
+            "acquire", writes=(self.location,), needs=self.holders
+        )
         self._release = Operation("release", writes=(self.location,))
+
+    def holders(self) -> list[Task]:
+        """The tasks that hold it."""
+        raise NotImplementedError  # pragma: no cover - each kind of lock knows
 
     def _got(self, task: Task, *, shared: bool) -> None:
         task.locks.append(self)
@@ -82,6 +88,10 @@ class Mutex(Lock):
     def __init__(self, scheduler: Scheduler, name: str) -> None:
         super().__init__(scheduler, name)
         self.owner: Task | None = None
+
+    def holders(self) -> list[Task]:
+        """See `Lock.holders`."""
+        return [] if self.owner is None else [self.owner]
 
     def is_free(self) -> bool:
         """Whether nobody holds it."""
@@ -149,6 +159,10 @@ class RwLock(Lock):
         super().__init__(scheduler, name)
         self.writer: Task | None = None
         self.readers: list[Task] = []
+
+    def holders(self) -> list[Task]:
+        """See `Lock.holders`."""
+        return self.readers if self.writer is None else [self.writer]
 
     def _is_readable(self) -> bool:
         return self.writer is None

@@ -7,7 +7,7 @@ access.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 
 class Location:
@@ -39,9 +39,11 @@ class Operation:
         writes: Locations whose value the step may change.
         changes: Whether it writes anything; kept apart because it is asked at every
             schedule point.
+        needs: For a step that may have to wait: the tasks each of which must make a
+            step before it can be made. Tasks that need each other are deadlocked.
     """
 
-    __slots__ = ("changes", "reads", "verb", "writes")
+    __slots__ = ("changes", "needs", "reads", "verb", "writes")
 
     def __init__(
         self,
@@ -49,11 +51,13 @@ class Operation:
         *,
         reads: Iterable[Location] = (),
         writes: Iterable[Location] = (),
+        needs: Callable[[], Iterable[object]] | None = None,
     ) -> None:
         self.verb = verb
         self.reads = tuple(reads)
         self.writes = tuple(writes)
         self.changes = bool(self.writes)
+        self.needs = needs
 
     def depends_on(self, other: Operation) -> bool:
         """Whether exchanging the two neighbouring steps could change the outcome."""

@@ -70,14 +70,25 @@ class Rcuwait:
 class Completion:
     """Something that happens once; tasks wait until it has.
 
+    Args:
+        scheduler: Whose tasks wait.
+        name: What it is.
+        by: The task that lets it happen, if only one can.
+
     Linux: struct completion
     """
 
-    def __init__(self, scheduler: Scheduler, name: str) -> None:
+    def __init__(self, scheduler: Scheduler, name: str, by: Task | None = None) -> None:
         self.location = Location(name)
         self.done = False
         self._scheduler = scheduler
-        self._wait = Operation("wait for", reads=(self.location,))
+        self._by = () if by is None else (by,)
+        self._wait = Operation(
+            "wait for", reads=(self.location,), needs=self._whoever_completes
+        )
+
+    def _whoever_completes(self) -> tuple[Task, ...]:
+        return self._by
 
     def _is_done(self) -> bool:
         return self.done

@@ -176,7 +176,7 @@ async def run_in_trio(
 
 def _strategy(plan: Plan, order: list[int] | None) -> Strategy:
     if order is not None:
-        return Replay(order, plan.scenario.budget)
+        return Replay(order)
     return STRATEGIES[plan.strategy](plan.seed)
 
 

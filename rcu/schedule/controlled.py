@@ -91,6 +91,8 @@ class ControlledScheduler(Scheduler):
             task.op = op
             if not self._wait(task, until):
                 return self._nobody_ready()
+        if steps >= self._pause:
+            return self._take_breath(task)
         dice = self._dice
         if dice is not None:
             ready = self._ready
@@ -103,8 +105,6 @@ class ControlledScheduler(Scheduler):
         if self._waiting and chosen.until is not None:
             chosen.until = None
             self._waiting.remove(chosen)
-        if steps >= self._pause:
-            return self._take_breath(chosen)
         record = self.record
         if record is not None:
             record += (chosen, chosen.op)
@@ -149,17 +149,18 @@ class ControlledScheduler(Scheduler):
         self._stop(Ending.COMPLETED if done else Ending.DEADLOCK)
         return SWITCH
 
-    def _take_breath(self, chosen: Task) -> Awaitable[None]:
-        """Give the driver a turn, then let the chosen task make its step."""
-        if self.steps > self.budget:
-            self.steps -= 1  # the step that was chosen is not made
-            self._stop(Ending.BUDGET)
+    def _take_breath(self, task: Task) -> Awaitable[None]:
+        """Give the driver a turn before somebody goes on, unless it is time to stop."""
+        circle = self._circle()
+        if circle or self.steps > self.budget:
+            self.steps -= 1  # the next step is not made
+            self._note_ending(Ending.DEADLOCK if circle else Ending.BUDGET, circle)
+            self.current = self.nobody
             return SWITCH
-        if self.record is not None:
-            self.record += (chosen, chosen.op)
         self._plan_breath()
-        self._chosen = chosen
-        self.current = self.nobody
+        self._choose(task)
+        if self._error is None:
+            self._chosen, self.current = self.current, self.nobody
         return SWITCH
 
     def _plan_breath(self) -> None:
@@ -244,11 +245,17 @@ class ControlledScheduler(Scheduler):
         self.current = self.nobody
 
     def _hand_over(self, task: Task) -> None:
-        """Choose who makes the next step now that ``task`` cannot."""
+        """Let somebody make the next step now that ``task`` cannot."""
         self.steps += 1
         if not self._ready:
             self._nobody_ready()
-            return
+        elif self.steps >= self._pause:
+            self._take_breath(task)
+        else:
+            self._choose(task)
+
+    def _choose(self, task: Task) -> None:
+        """Choose who makes the next step."""
         try:
             chosen = self._pick(task, self._ready)
         except Exception as error:  # noqa: BLE001 - raised where the run was started
@@ -257,9 +264,6 @@ class ControlledScheduler(Scheduler):
         if chosen.until is not None:
             chosen.until = None
             self._waiting.remove(chosen)
-        if self.steps >= self._pause:
-            self._take_breath(chosen)
-            return
         if self.record is not None:
             self.record += (chosen, chosen.op)
         self.current = chosen

@@ -10,7 +10,7 @@ Rules for everything that runs in a task:
 
 from __future__ import annotations
 
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 
 from rcu.errors import SimulatorBug, SleepInAtomic
 from rcu.operation import START, Operation
@@ -153,17 +153,23 @@ class Scheduler:
             self._failed = task
             self._note_ending(Ending.FAILED)
 
-    def _note_ending(self, ending: Ending) -> None:
+    def _note_ending(self, ending: Ending, circle: Sequence[Task] = ()) -> None:
         """Note how and where the run ends, before its bodies are unwound."""
         self._ending = ending
         self._last_step = self.steps
         self._stuck = ()
         if ending is Ending.DEADLOCK or ending is Ending.BUDGET:
-            self._stuck = tuple(
-                Stuck.of(task, self.tasks)
-                for task in self.tasks
-                if not (task.finished or task.daemon)
-            )
+            left = [task for task in self.tasks if not (task.finished or task.daemon)]
+            self._stuck = tuple(Stuck.of(task, self.tasks) for task in circle or left)
+
+    def _circle(self) -> list[Task]:
+        """Tasks that wait for each other, though others may run on for ever."""
+        waiting = [task for task in self.tasks if task.until and not task.until()]
+        for start in waiting:
+            path = _path_to_itself(start, waiting)
+            if path:
+                return path
+        return []
 
     def _report(self) -> Report:
         error = self._error
@@ -180,6 +186,22 @@ class Scheduler:
             failed=self._failed.name if self._failed else None,
             error=error,
         )
+
+
+def _path_to_itself(start: Task, waiting: list[Task]) -> list[Task]:
+    """How ``start`` needs itself by way of others that wait; empty if it does not."""
+    paths = [[start]]
+    seen: list[Task] = []
+    for path in paths:
+        needs = path[-1].op.needs
+        needed = [] if needs is None else list(needs())
+        if start in needed:
+            return path
+        for task in waiting:
+            if task in needed and task not in seen:
+                seen.append(task)
+                paths.append([*path, task])
+    return []
 
 
 async def _nothing() -> None:

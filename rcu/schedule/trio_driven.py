@@ -68,6 +68,8 @@ class TrioScheduler(Scheduler):
         task.until = None
         if self.steps >= self.budget:
             await self._stop(Ending.BUDGET)
+        if self.steps % FLUSH_EVERY == FLUSH_EVERY - 1 and self._circle():
+            await self._stop(Ending.DEADLOCK)
 
     def _unpark(self) -> None:
         """Wake whose condition holds after the step that just ended."""
@@ -98,7 +100,8 @@ class TrioScheduler(Scheduler):
 
     async def _stop(self, ending: Ending) -> None:
         if self._ending is None:
-            self._note_ending(ending)
+            circle = self._circle()
+            self._note_ending(Ending.DEADLOCK if circle else ending, circle)
         self._nursery.cancel_scope.cancel()
         await checkpoint()
 

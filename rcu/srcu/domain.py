@@ -161,7 +161,7 @@ class SrcuDomain(GracePeriods):
         if scheduler.tracing:
             scheduler.emit(SynchronizeBegan(self.name, expedited))
         name = f"synchronize of {scheduler.current.name}"
-        done = Completion(scheduler, name)
+        done = Completion(scheduler, name, self.worker)
         callback = Callback(name, done.complete, (done.location,))
         await self.call(callback, expedited=expedited)
         await done.wait()
@@ -207,7 +207,7 @@ class SrcuDomain(GracePeriods):
             await scheduler.point(self._enqueue[place])
             if cpu.callbacks:
                 name = f"barrier of {scheduler.current.name} on CPU {place}"
-                done = Completion(scheduler, name)
+                done = Completion(scheduler, name, self.worker)
                 cookie = cpu.callbacks[-1].cookie
                 cpu.callbacks.append(
                     Callback(name, done.complete, (done.location,), cookie)

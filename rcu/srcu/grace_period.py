@@ -8,8 +8,11 @@ order; docs/explanation/srcu.md says why.
 
 from __future__ import annotations
 
+from functools import partial
+
 from rcu.operation import Location, Operation
 from rcu.schedule.scheduler import Scheduler
+from rcu.schedule.task import Task
 from rcu.srcu.counters import CountersChanged, Cpu
 from rcu.tracepoints import (
     CallbackInvoked,
@@ -39,6 +42,7 @@ class GracePeriods:
         gp_seq_needed: The number that somebody waits for.
         gp_seq_needed_exp: The same, of those in a hurry.
         cpus: Counters and callbacks by processor.
+        worker: The task that drives its grace periods.
 
     Linux: struct srcu_struct, include/linux/srcutree.h
     """
@@ -76,10 +80,16 @@ class GracePeriods:
                         )
                     ),
                 ],
+                needs=partial(self._inside, rank),
             )
             for rank in (0, 1)
         )
-        scheduler.task(f"{name}-gp", self.work, cpu=0, daemon=True)
+        self.worker = scheduler.task(f"{name}-gp", self.work, cpu=0, daemon=True)
+
+    def _inside(self, rank: int) -> list[Task]:
+        """The tasks in sections that are counted on ``rank``."""
+        here = (self, rank)
+        return [task for task in self._scheduler.tasks if here in task.sections]
 
     def _has_work(self) -> bool:
         return self.gp_seq < self.gp_seq_needed

@@ -24,8 +24,6 @@ class Replay:
 
     Args:
         order: Index of the task that made each step.
-        budget: Steps after which the run is stopped; None if it is not. A scheduler
-            asks for one step more, which nobody makes.
 
     Raises:
         ReplayDivergedError: From `pick`: the task of the order is not ready, or the
@@ -35,9 +33,8 @@ class Replay:
     name = "replay"
     patience = 0
 
-    def __init__(self, order: Sequence[int], budget: int | None = None) -> None:
+    def __init__(self, order: Sequence[int]) -> None:
         self._order = order
-        self._budget = budget
         self._step = 0
         self._tasks: list[Task] = []
 
@@ -64,8 +61,6 @@ class Replay:
         step = self._step
         self._step += 1
         can_go = ", ".join(task.name for task in ready)
-        if step == self._budget:
-            return ready[0]
         if step >= len(self._order):
             raise ReplayDivergedError(
                 step + 1,
