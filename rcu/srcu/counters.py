@@ -24,6 +24,14 @@ class Callback:
     func: Callable[[], None]
     writes: tuple[Location, ...] = ()
     cookie: int = 0
+    _invoke: dict[Location, Operation] = attrs.field(factory=dict, init=False)
+
+    def invoke_from(self, queue: Location) -> Operation:
+        """The operation of the worker who takes it off ``queue`` and calls it."""
+        if queue not in self._invoke:
+            writes = (queue, *self.writes)
+            self._invoke[queue] = Operation("invoke", writes=writes)
+        return self._invoke[queue]
 
 
 @attrs.define(eq=False)

@@ -20,6 +20,7 @@ from rcu.errors import (
 from rcu.operation import Operation
 from rcu.rcuwait import Completion
 from rcu.schedule.scheduler import Scheduler
+from rcu.schedule.task import Task
 from rcu.srcu.counters import Callback
 from rcu.srcu.grace_period import STATE_MASK, GracePeriods
 from rcu.tracepoints import (
@@ -55,6 +56,7 @@ class SrcuDomain(GracePeriods):
 
     def __init__(self, scheduler: Scheduler, name: str) -> None:
         super().__init__(scheduler, name)
+        self._wakeups: dict[Task, tuple[Callback, Completion]] = {}
         self._wait_for_end = Operation("wait for", reads=(self.seq_location,))
         self._look_idle = Operation(
             "check for work",
@@ -160,13 +162,21 @@ class SrcuDomain(GracePeriods):
         self._assert_may_wait("synchronize")
         if scheduler.tracing:
             scheduler.emit(SynchronizeBegan(self.name, expedited))
-        name = f"synchronize of {scheduler.current.name}"
-        done = Completion(scheduler, name, self.worker)
-        callback = Callback(name, done.complete, (done.location,))
+        callback, done = self._wakeup_of(scheduler.current)
+        done.done = False
         await self.call(callback, expedited=expedited)
         await done.wait()
         if scheduler.tracing:
             scheduler.emit(SynchronizeEnded(self.name))
+
+    def _wakeup_of(self, task: Task) -> tuple[Callback, Completion]:
+        """What wakes ``task`` after a grace period; it waits for one at a time."""
+        if task not in self._wakeups:
+            name = f"synchronize of {task.name}"
+            done = Completion(self._scheduler, name, self.worker)
+            callback = Callback(name, done.complete, (done.location,))
+            self._wakeups[task] = (callback, done)
+        return self._wakeups[task]
 
     async def call(self, callback: Callback, *, expedited: bool = False) -> None:
         """Have ``callback`` called after a grace period.

@@ -214,9 +214,7 @@ class GracePeriods:
             while callbacks and callbacks[0].cookie <= self.gp_seq:
                 callback = callbacks[0]
                 # It stays queued until it has been called: a barrier waits for it.
-                await scheduler.point(
-                    Operation("invoke", writes=(cpu.queue, *callback.writes))
-                )
+                await scheduler.point(callback.invoke_from(cpu.queue))
                 del callbacks[0]
                 callback.cookie = 0
                 callback.func()
