@@ -152,9 +152,8 @@ def check_request(region: Region, profile: Profile, address_space_count: int) ->
     )
     _refuse_unless(
         region.guest_phys_addr + region.memory_size < U64,
-        "the range of {:#x} bytes from {:#x} ends behind the last guest address",
-        region.memory_size,
-        region.guest_phys_addr,
+        "the range ends at {:#x}, behind the last guest address",
+        region.guest_phys_addr + region.memory_size,
     )
     _refuse_unless(
         region.npages <= profile.mem_max_nr_pages,
