@@ -7,6 +7,7 @@ lock and its release are two shared accesses.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from types import TracebackType
 
 from rcu.errors import LockHeld, LockNotHeld, goes_on
@@ -16,7 +17,7 @@ from rcu.schedule.task import Task
 from rcu.tracepoints import LockAcquired, LockReleased
 
 
-class Lock:
+class Lock(ABC):
     """What all locks share: a name, a location, who holds it.
 
     Args:
@@ -39,9 +40,9 @@ class Lock:
         )
         self._release = Operation("release", writes=(self.location,))
 
+    @abstractmethod
     def holders(self) -> list[Task]:
         """The tasks that hold it."""
-        raise NotImplementedError  # pragma: no cover - each kind of lock knows
 
     def _got(self, task: Task, *, shared: bool) -> None:
         task.locks.append(self)

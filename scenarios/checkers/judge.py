@@ -165,8 +165,6 @@ class Judge:
         Args:
             doubts: Why the run shows less than it seems to: it was cut short, ...
         """
-        for checker in self._checkers.values():
-            checker.finish()
         kept = [checker.violations for checker in self._checkers.values()]
         violations = sorted(
             itertools.chain(*kept, self._of_no_checker),

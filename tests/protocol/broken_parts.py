@@ -7,8 +7,6 @@ from memslots.slot import MemorySlot
 from memslots.slot_set import Memslots
 from memslots.units import Gpa
 from memslots.update import Update
-from rcu.srcu.domain import SrcuDomain
-from rcu.srcu.grace_period import SCAN2
 from vcpus.guest_memory import GuestMemory, Outcome
 from vcpus.lookup import Looker
 from vcpus.shadow_roots import ShadowRoots
@@ -83,39 +81,6 @@ class ForgetsTheCache(Update):
         cached = slots.last_used_slot
         await super().edit(slots, old, new)
         slots.last_used_slot = cached
-
-
-# SRCU.
-
-
-class NoFirstScan(SrcuDomain):
-    """Misses whoever read the index before the flip of the grace period before."""
-
-    async def grace_period(self) -> None:
-        await self.start()
-        await self.flip()
-        await self.set_state(SCAN2)
-        await self.scan(self.other_rank())
-        await self.end()
-
-
-class NoSecondScan(SrcuDomain):
-    """Misses whoever uses the rank that was current."""
-
-    async def grace_period(self) -> None:
-        await self.start()
-        await self.scan(self.other_rank())
-        await self.flip()
-        await self.set_state(SCAN2)
-        await self.end()
-
-
-class LocksBeforeUnlocks(SrcuDomain):
-    """Lets a section that comes and goes between the sums hide one that goes on."""
-
-    async def read_counters(self, rank: int) -> tuple[tuple[int, ...], tuple[int, ...]]:
-        locks = await self.sum_locks(rank)
-        return await self.sum_unlocks(rank), locks
 
 
 # Readers.

@@ -13,6 +13,7 @@ from scenarios.planner import plan_for
 from scenarios.runner import Plan, RunResult, run_in_trio
 from tests.protocol import broken_parts as broken
 from tests.protocol.small_scenarios import small_scenarios
+from tests.support import broken_srcu
 
 ENOUGH = 1_000
 """Seeds after which a search gives up."""
@@ -72,7 +73,7 @@ CASES = (
     ),
     Case(
         name="the first scan is left out",
-        parts=Parts(srcu=broken.NoFirstScan, memory=broken.ReadsFivePages),
+        parts=Parts(srcu=broken_srcu.WithoutFirstScan, memory=broken.ReadsFivePages),
         scenario="late-reader",
         found_at={"grace-period": 75, "retired-set-quiet": 83},
         seen={
@@ -82,13 +83,13 @@ CASES = (
     ),
     Case(
         name="the second scan is left out",
-        parts=Parts(srcu=broken.NoSecondScan),
+        parts=Parts(srcu=broken_srcu.WithoutSecondScan),
         found_at={"grace-period": 1},
         seen={"grace-period": "is still in the section of kvm->srcu"},
     ),
     Case(
         name="locks are summed before unlocks",
-        parts=Parts(srcu=broken.LocksBeforeUnlocks, memory=broken.ReadsTwentyPages),
+        parts=Parts(srcu=broken_srcu.LocksFirst, memory=broken.ReadsTwentyPages),
         scenario="long-and-short-reader",
         found_at={"grace-period": 3},
         seen={"grace-period": "but long is still in the section of kvm->srcu"},

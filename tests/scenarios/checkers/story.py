@@ -53,7 +53,6 @@ def alone(kind: type[Checker], records: list[Record]) -> Checker:
         for table in (handlers, history.handlers):
             if type(record.event) in table:
                 table[type(record.event)](record, record.event)
-    checker.finish()
     return checker
 
 
