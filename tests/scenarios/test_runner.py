@@ -26,6 +26,7 @@ from scenarios.scenario_file import parse_scenario
 from scenarios.strategies.random_walk import RandomWalk
 from tests.protocol import broken_parts as broken
 from tests.protocol.small_scenarios import small_scenarios
+from tests.support import broken_srcu
 from vcpus.shadow_roots import ShadowRoots
 
 SWAP = plan_for("dual-set-swap")
@@ -203,10 +204,12 @@ def machine(parts: Parts) -> Machine:
 
 def test_named_parts_are_used() -> None:
     made = machine(
-        Parts(update=CountingUpdate, srcu=broken.NoFirstScan, arch=OtherArchOf)
+        Parts(
+            update=CountingUpdate, srcu=broken_srcu.WithoutFirstScan, arch=OtherArchOf
+        )
     )
     assert type(made.update) is CountingUpdate
-    assert type(made.vm.srcu) is broken.NoFirstScan
+    assert type(made.vm.srcu) is broken_srcu.WithoutFirstScan
     assert type(made.vm.arch) is OtherArch
     run(attrs.evolve(SMALL, parts=Parts(update=CountingUpdate)))
     assert CountingUpdate.calls == 2
