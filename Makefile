@@ -31,6 +31,7 @@ lint: $(READY)
 
 types: $(READY)
 	$(BIN)/mypy
+	$(BIN)/mypy tests
 
 tests: $(READY)
 	$(BIN)/pytest --quiet --numprocesses 2
