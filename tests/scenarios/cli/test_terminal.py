@@ -370,5 +370,6 @@ def test_interrupt_without_a_log_is_one_line(
 def test_closed_streams_swallow_what_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "stderr", None)
     terminal.prepare()
+    assert sys.stderr.writable()
     terminal.say("nobody hears this")
     sys.stderr.close()
