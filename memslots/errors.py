@@ -8,8 +8,8 @@ from typing import ClassVar
 from rcu.errors import RuleBroken
 
 
-class MemoryRegionError(Exception):
-    """A request that KVM answers with an errno; nothing is broken.
+class IoctlError(Exception):
+    """A call that KVM answers with an errno; nothing is broken.
 
     Attributes:
         errno: The positive number, ``errno.EINVAL`` and so on.
@@ -28,7 +28,27 @@ class MemoryRegionError(Exception):
         return f"{errno.errorcode[self.errno]}: {self.args[0]}"
 
 
+class MemoryRegionError(IoctlError):
+    """A change of a memory region that is refused, or an access to guest memory."""
+
+
+class DirtyLogError(IoctlError):
+    """A call about the dirty log that is refused."""
+
+
+class DirtyRingOverflow(RuleBroken):
+    """A page was written while every entry of the vCPU's dirty ring was in use."""
+
+    checker: ClassVar[str] = "no-dirty-page-lost"
+
+
 class UnbalancedNotifier(RuleBroken):
     """An MMU-notifier section was ended more often than begun."""
 
     checker: ClassVar[str] = "notifier-balanced"
+
+
+class UpdateDuringDestruction(RuleBroken):
+    """The VM was destroyed while a task was still changing its slots."""
+
+    checker: ClassVar[str] = "no-use-after-free"

@@ -19,6 +19,11 @@ def in_progress(generation: int) -> int:
     return generation | UPDATE_IN_PROGRESS
 
 
+def is_in_progress(generation: int) -> bool:
+    """Whether ``generation`` was read between a publish and the end of the swap."""
+    return bool(generation & UPDATE_IN_PROGRESS)
+
+
 def settled(generation: int) -> int:
     """``generation`` without the mark."""
     return generation & ~UPDATE_IN_PROGRESS

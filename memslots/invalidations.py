@@ -9,7 +9,8 @@ KVM: mn_invalidate_lock, mn_active_invalidate_count, mn_memslots_update_rcuwait
 
 from __future__ import annotations
 
-from memslots.errors import UnbalancedNotifier
+from memslots.errors import UnbalancedNotifier, UpdateDuringDestruction
+from memslots.tracepoints import InvalidationsForgotten
 from rcu.locks import SpinLock
 from rcu.operation import Location
 from rcu.rcuwait import Rcuwait
@@ -22,13 +23,14 @@ class Invalidations:
     Attributes:
         lock: Protects the count and the publishing of a set.
         active_count: Open sections; never negative.
+        count_location: Where the count is read and written.
     """
 
     def __init__(self, scheduler: Scheduler) -> None:
         self.lock = SpinLock(scheduler, "mn_invalidate_lock")
         self.active_count = 0
         self._scheduler = scheduler
-        self._count = Location("mn_active_invalidate_count")
+        self.count_location = Location("mn_active_invalidate_count")
         self._rcuwait = Rcuwait(scheduler, "mn_memslots_update_rcuwait")
 
     async def wait_until_none(self) -> None:
@@ -50,7 +52,7 @@ class Invalidations:
         await self._rcuwait.finish()
 
     async def _any_active(self) -> bool:
-        await self._scheduler.point(self._count.read)
+        await self._scheduler.point(self.count_location.read)
         return self.active_count > 0
 
     async def begin(self) -> None:
@@ -59,7 +61,7 @@ class Invalidations:
         KVM: kvm_mmu_notifier_invalidate_range_start, virt/kvm/kvm_main.c
         """
         async with self.lock:
-            await self._scheduler.point(self._count.write)
+            await self._scheduler.point(self.count_location.write)
             self.active_count += 1
 
     async def end(self) -> None:
@@ -71,7 +73,7 @@ class Invalidations:
         KVM: kvm_mmu_notifier_invalidate_range_end, virt/kvm/kvm_main.c
         """
         async with self.lock:
-            await self._scheduler.point(self._count.write)
+            await self._scheduler.point(self.count_location.write)
             if not self.active_count:
                 raise UnbalancedNotifier(
                     f"{self._scheduler.current.name} ends an MMU-notifier section that"
@@ -81,3 +83,24 @@ class Invalidations:
             none_left = self.active_count == 0
         if none_left:
             await self._rcuwait.wake()
+
+    async def forget_open(self) -> None:
+        """Count the sections as ended that nobody is left to end.
+
+        The notifier must have been unregistered: whoever began a section before will
+        not end it any more, and a swap would wait for ever.
+
+        Raises:
+            UpdateDuringDestruction: Somebody waits for them already.
+
+        KVM: kvm_destroy_vm, virt/kvm/kvm_main.c
+        """
+        await self._scheduler.point(self.count_location.write)
+        if self._rcuwait.waiter is not None:
+            raise UpdateDuringDestruction(
+                f"{self._rcuwait.waiter.name} changes a slot while"
+                f" {self._scheduler.current.name} destroys the VM"
+            )
+        if self._scheduler.tracing:
+            self._scheduler.emit(InvalidationsForgotten(self.active_count))
+        self.active_count = 0

@@ -18,6 +18,12 @@ class Profile:
         max_gfn: Last gfn that a slot may contain.
         readonly_mem: Whether slots may be read-only.
         guest_memfd: Whether slots may be backed by a guest_memfd.
+        manual_dirty_log_protect: Bits of the manual dirty-log mode; 0 if there is none.
+        dirty_ring: Whether vCPUs may have dirty rings, on architectures that order
+            stores.
+        dirty_ring_acq_rel: The same, whatever the architecture.
+        dirty_ring_reserved_entries: Entries of a ring that the vCPU keeps for what the
+            hardware has logged.
 
     KVM: KVM_USER_MEM_SLOTS, KVM_MEM_MAX_NR_PAGES, include/linux/kvm_host.h
     """
@@ -30,6 +36,10 @@ class Profile:
     max_gfn: int
     readonly_mem: bool
     guest_memfd: bool
+    manual_dirty_log_protect: int = 3
+    dirty_ring: bool = True
+    dirty_ring_acq_rel: bool = True
+    dirty_ring_reserved_entries: int = 64
 
 
 X86_64_LINUX_6_18 = Profile(

@@ -1,5 +1,7 @@
 """One of the two sets of an address space: three indexes, a generation, a cache.
 
+How it was before there were trees, one array of copies, is in `memslots.arrays`.
+
 Everything here is synchronous and true with time standing still. The operations say
 what a step does to the set; whoever calls a lookup or `replace` passes the schedule
 point first.
@@ -8,18 +10,19 @@ point first.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 from memslots.indexes.errors import StructureBroken
 from memslots.indexes.gfn_tree import GfnTree
 from memslots.indexes.id_hash import IdHash
 from memslots.indexes.interval_tree import IntervalTree
-from memslots.indexes.rbtree import RbNode
 from memslots.slot import MemorySlot
 from memslots.units import Gfn, Hva
 from rcu.operation import Location, Operation
+from rcu.reclaim import Reclaimable
 
 
-class Memslots:
+class Memslots(Reclaimable):
     """A set of slots.
 
     Args:
@@ -28,6 +31,7 @@ class Memslots:
         slot_memory: Location of the data of slots, which lookups and edits read.
 
     Attributes:
+        kind: What a search goes through, as the trace calls it.
         generation: See `memslots.generation`.
         last_used_slot: What the last lookup found; readers write it unlocked.
         gfn_tree: Slots by guest page; ranges are disjoint.
@@ -40,6 +44,8 @@ class Memslots:
 
     KVM: struct kvm_memslots, include/linux/kvm_host.h
     """
+
+    kind: ClassVar[str] = "tree"
 
     __slots__ = (
         "as_id",
@@ -63,10 +69,7 @@ class Memslots:
         self.node_idx = node_idx
         self.name = f"set {node_idx} of address space {as_id}"
         self.generation = as_id
-        self.last_used_slot: MemorySlot | None = None
-        self.gfn_tree: GfnTree[MemorySlot] = GfnTree()
-        self.hva_tree: IntervalTree[MemorySlot] = IntervalTree()
-        self.id_hash: IdHash[MemorySlot] = IdHash()
+        self.make_indexes()
         content = Location(self.name)
         self.generation_location = Location(f"generation of {self.name}")
         self.last_used_location = Location(f"last_used_slot of {self.name}")
@@ -75,6 +78,13 @@ class Memslots:
         self.edit = Operation(
             "edit", reads=slots, writes=(content, self.last_used_location)
         )
+
+    def make_indexes(self) -> None:
+        """Start without slots."""
+        self.last_used_slot: MemorySlot | None = None
+        self.gfn_tree: GfnTree[MemorySlot] = GfnTree()
+        self.hva_tree: IntervalTree[MemorySlot] = IntervalTree()
+        self.id_hash: IdHash[MemorySlot] = IdHash()
 
     def __len__(self) -> int:
         return len(self.id_hash)
@@ -106,9 +116,9 @@ class Memslots:
         """
         return self.gfn_tree.find(gfn)
 
-    def walk(self, gfn: Gfn) -> Iterator[RbNode[MemorySlot]]:
-        """The nodes that `search_memslots` reads, for a point before each."""
-        return self.gfn_tree.walk(gfn)
+    def walk(self, gfn: Gfn) -> Iterator[MemorySlot]:
+        """The slots that `search_memslots` reads, for a point before each."""
+        return (node.owner for node in self.gfn_tree.walk(gfn))
 
     def search_memslots_approx(self, gfn: Gfn) -> MemorySlot | None:
         """Like `search_memslots`; in a hole a slot that borders it.
@@ -148,6 +158,23 @@ class Memslots:
             if slot.id != but_for:
                 return slot
         return None
+
+    def last_gfn_end(self) -> Gfn:
+        """First gfn behind the highest slot, 0 without slots.
+
+        Complexity: O(log n)
+        """
+        return self.gfn_tree.last_end()
+
+    # The mini-cache.
+
+    def cached(self) -> MemorySlot | None:
+        """What ``last_used_slot`` names."""
+        return self.last_used_slot
+
+    def remember(self, slot: MemorySlot) -> None:
+        """Let ``last_used_slot`` name ``slot``, which is in the set."""
+        self.last_used_slot = slot
 
     # The one change.
 

@@ -19,9 +19,9 @@ import errno
 from memslots.errors import MemoryRegionError
 from memslots.generation import advanced, in_progress
 from memslots.region import Change, Region, check_before_lock, check_request, classify
-from memslots.resources import SlotResources
 from memslots.slot import INVALID, MemorySlot
 from memslots.slot_set import Memslots
+from memslots.teardown import Teardown
 from memslots.tracepoints import (
     GenerationAdvanced,
     RegionRequested,
@@ -33,7 +33,7 @@ from memslots.tracepoints import (
 from rcu.errors import SimulatorBug
 
 
-class Update(SlotResources):
+class Update(Teardown):
     """Creates, deletes, moves slots and changes their flags.
 
     Args:
@@ -115,7 +115,7 @@ class Update(SlotResources):
         check_request(region, vm.profile, vm.address_space_count)
         as_id, slot_id = region.slot_id
         active = await self.active_memslots(as_id)
-        old = active.id_to_memslot(slot_id)
+        old = self.current_memslot(active, slot_id)
         change = classify(region, old, vm.nr_memslot_pages)
         if change is None:
             return None
@@ -143,6 +143,10 @@ class Update(SlotResources):
         active = await self.vm.active(as_id).dereference()
         await self._scheduler.point(active.lookup)
         return active
+
+    def current_memslot(self, active: Memslots, slot_id: int) -> MemorySlot | None:
+        """The slot that a change is about, as it is now."""
+        return active.id_to_memslot(slot_id)
 
     def check_overlap(self, active: Memslots, region: Region) -> None:
         """Refuse a range that another slot occupies.
@@ -178,9 +182,7 @@ class Update(SlotResources):
         KVM: kvm_set_memslot, virt/kvm/kvm_main.c
         """
         vm = self.vm
-        # Taken before anything is copied from old, so that no arch data allocated
-        # meanwhile is lost.
-        await vm.slots_arch_lock.acquire()
+        await self.begin_change(old, new)
         invalid = None
         if old is not None and change in {Change.DELETE, Change.MOVE}:
             invalid = await self.invalidated(old)
@@ -203,6 +205,19 @@ class Update(SlotResources):
         if invalid is not None:
             await vm.free_slot(invalid)
         await self.commit_memory_region(old, new, change)
+
+    async def begin_change(
+        self, old: MemorySlot | None, new: MemorySlot | None
+    ) -> None:
+        """Take ``slots_arch_lock`` before anything is copied from ``old``.
+
+        So no arch data that is allocated meanwhile is lost.
+
+        Locks:
+            Holds on entry: ``slots_lock``.
+            Acquires: ``slots_arch_lock``.
+        """
+        await self.vm.slots_arch_lock.acquire()
 
     async def invalidated(self, old: MemorySlot) -> MemorySlot:
         """Allocate an INVALID copy of ``old`` and let readers see it.
@@ -293,6 +308,7 @@ class Update(SlotResources):
         await vm.slots_arch_lock.acquire()
         await self._scheduler.point(vm.arch_data.write)
         self.resync_arch(old, invalid)
+        vm.tell_held(old)
 
     def resync_arch(self, old: MemorySlot, invalid: MemorySlot) -> None:
         """Take over arch data that was allocated while ``slots_arch_lock`` was free.

@@ -5,10 +5,11 @@ What changes the sets lives in `memslots.update`; here is only what it changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 
+from memslots.allocator import Allocation, Allocator
 from memslots.arch import ArchHooks, PlainArch
-from memslots.dirty_bitmap import DirtyBitmap
+from memslots.dirty_log import DirtyLog
 from memslots.generation import advanced
 from memslots.guest_memfd import GuestMemfd
 from memslots.invalidations import Invalidations
@@ -35,6 +36,7 @@ class Vm:
         address_space_count: 1, or 2 where vCPUs have a system management mode.
         srcu: Makes the domain ``kvm->srcu``.
         arch: Makes the architecture's part.
+        dirty_log: Makes what logs the guest's writes.
 
     Attributes:
         slots_lock: Serialises writers; never taken inside a read section.
@@ -47,7 +49,10 @@ class Vm:
         arch_data: Location of the arch data of all slots, protected by
             ``slots_arch_lock``.
         guest_memfds: Files by descriptor.
+        users_count: Who may still use the VM; the last one destroys it.
         dead: Whether the VM is being destroyed: every ioctl fails.
+        dirty_log: What logs the guest's writes, and its ioctls.
+        allocator: Hands out what slots own.
 
     KVM: struct kvm, include/linux/kvm_host.h
     """
@@ -60,6 +65,7 @@ class Vm:
         address_space_count: int = 1,
         srcu: Callable[[Scheduler, str], SrcuDomain] = SrcuDomain,
         arch: Callable[[Vm], ArchHooks] | None = None,
+        dirty_log: Callable[[Vm], DirtyLog] = DirtyLog,
     ) -> None:
         self.scheduler = scheduler
         self.profile = profile
@@ -67,11 +73,12 @@ class Vm:
         self.slots_lock = Mutex(scheduler, "slots_lock")
         self.slots_arch_lock = Mutex(scheduler, "slots_arch_lock")
         self.srcu = srcu(scheduler, "kvm->srcu")
+        self.users_count = 1
+        self.users_location = Location("users_count")
+        self.allocator = Allocator(scheduler)
         self.slot_memory = Location("slot memory")
-        self.sets = tuple(
-            (Memslots(as_id, 0, self.slot_memory), Memslots(as_id, 1, self.slot_memory))
-            for as_id in range(address_space_count)
-        )
+        self.arch_data = Location("arch data of slots")
+        self.sets = self.make_sets()
         self._memslots = tuple(
             Published(
                 scheduler,
@@ -79,23 +86,33 @@ class Vm:
                 pair[0],
                 domain=self.srcu,
                 locks=(self.slots_lock,),
+                exempt=self.is_unused,
             )
             for as_id, pair in enumerate(self.sets)
         )
         self.invalidations = Invalidations(scheduler)
         self.nr_memslot_pages = 0
-        self.arch_data = Location("arch data of slots")
         self.guest_memfds: dict[int, GuestMemfd] = {}
         self.dead = False
         self.arch: ArchHooks = arch(self) if arch else PlainArch()
+        self.dirty_log = dirty_log(self)
         self._serials = 0
         self._calls = 0
         if scheduler.tracing:
             for pair in self.sets:
                 made = pair[0]
                 scheduler.emit(
-                    AddressSpaceMade(made.as_id, made.generation, address_space_count)
+                    AddressSpaceMade(
+                        made.as_id, made.generation, address_space_count, len(pair)
+                    )
                 )
+
+    def make_sets(self) -> Sequence[Sequence[Memslots]]:
+        """The sets of each address space; the first of each is active."""
+        return tuple(
+            (Memslots(as_id, 0, self.slot_memory), Memslots(as_id, 1, self.slot_memory))
+            for as_id in range(self.address_space_count)
+        )
 
     def active(self, as_id: int) -> Published[Memslots]:
         """The pointer to the set of an address space that readers find.
@@ -114,6 +131,10 @@ class Vm:
         """
         return self.sets[as_id][1 - self.active(as_id).peek().node_idx]
 
+    def is_unused(self) -> bool:
+        """Whether nobody is left who could look up or change slots."""
+        return not self.users_count
+
     def next_serial(self) -> int:
         """A number for a new slot object."""
         self._serials += 1
@@ -125,10 +146,17 @@ class Vm:
         return self._calls
 
     def allocate_slot(self, region: Region) -> MemorySlot:
-        """A new slot object for ``region``, in no set."""
+        """A new slot object for ``region``, in no set.
+
+        Raises:
+            MemoryRegionError: ENOMEM.
+        """
+        self.allocator.check(Allocation.SLOT)
         as_id, slot_id = region.slot_id
+        serial = self.next_serial()
+        self.allocator.tell_allocated(Allocation.SLOT, serial)
         return MemorySlot(
-            serial=self.next_serial(),
+            serial=serial,
             as_id=as_id,
             id=slot_id,
             base_gfn=region.base_gfn,
@@ -156,26 +184,44 @@ class Vm:
             StructureBroken: Two regions have the same id or first gfn, or one is
                 empty; `check` finds those that meet otherwise.
         """
+        pages = self.nr_memslot_pages
         for region in regions:
             slot = self.allocate_slot(region)
-            if slot.flags & LOG_DIRTY_PAGES:
-                slot.dirty_bitmap = DirtyBitmap(slot.npages)
+            if slot.flags & LOG_DIRTY_PAGES and not self.dirty_log.ring_bytes:
+                slot.dirty_bitmap = self.allocator.allocate(
+                    Allocation.DIRTY_BITMAP,
+                    self.dirty_log.new_bitmap(slot.npages),
+                    slot,
+                )
             self.arch.allocate(slot)
-            active, inactive = self.sets[slot.as_id]
-            active.replace(None, slot)
-            inactive.replace(None, slot)
-            inactive.generation = active.generation  # one update older, as always
-            active.generation = advanced(active.generation, self.address_space_count)
+            self.tell_held(slot)
+            self.install_slot(slot)
             self.nr_memslot_pages += slot.npages
             if self.scheduler.tracing:
                 self.scheduler.emit(SlotInstalled(slot.as_id, SlotData.of(slot)))
+        if self.nr_memslot_pages != pages:
+            self.arch.memslots_installed()
+
+    def install_slot(self, slot: MemorySlot) -> None:
+        """Put one slot into both sets, as if an update had."""
+        active, inactive = self.sets[slot.as_id]
+        active.replace(None, slot)
+        inactive.replace(None, slot)
+        inactive.generation = active.generation  # one update older, as always
+        active.generation = advanced(active.generation, self.address_space_count)
+
+    def tell_held(self, slot: MemorySlot) -> None:
+        """Tell the trace what ``slot``, whose pointers have been set, points to."""
+        if self.scheduler.tracing:
+            ring = bool(self.dirty_log.ring_bytes)
+            self.allocator.tell_held(slot, self.arch.arrays_of(slot), ring=ring)
 
     def last_gfn_end(self, as_id: int) -> Gfn:
         """First gfn behind the highest slot of the active set, 0 without slots.
 
         KVM: kvm_s390_get_gfn_end, arch/s390/kvm/kvm-s390.h
         """
-        return self.active(as_id).peek().gfn_tree.last_end()
+        return self.active(as_id).peek().last_gfn_end()
 
     def check(self) -> None:
         """Walk both sets of each address space.

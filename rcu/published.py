@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from rcu.errors import NotProtected
@@ -21,7 +22,8 @@ class Published(Generic[T]):
         name: The kernel's name for it.
         value: What it points to at first.
         domain: Readers dereference it inside a section of this domain,
-        locks: or while they hold one of these.
+        locks: or while they hold one of these,
+        exempt: or while this says that nobody can change it.
 
     Linux: rcu_assign_pointer, include/linux/rcupdate.h
     """
@@ -34,6 +36,7 @@ class Published(Generic[T]):
         *,
         domain: SrcuDomain,
         locks: tuple[Lock, ...] = (),
+        exempt: Callable[[], bool] | None = None,
     ) -> None:
         self.name = name
         self.location = Location(name)
@@ -41,6 +44,7 @@ class Published(Generic[T]):
         self._value = value
         self._domain = domain
         self._locks = locks
+        self._exempt = exempt
 
     async def assign(self, value: T) -> None:
         """Let readers see ``value`` from now on."""
@@ -51,8 +55,8 @@ class Published(Generic[T]):
         """Read the pointer.
 
         Raises:
-            NotProtected: The current task is in no section of the domain and holds
-                none of the locks.
+            NotProtected: The current task is in no section of the domain, holds none
+                of the locks, and is not exempt.
 
         Linux: srcu_dereference_check, include/linux/srcu.h
         """
@@ -74,7 +78,9 @@ class Published(Generic[T]):
         for domain, _ in task.sections:
             if domain is self._domain:
                 return
-        if not any(lock in task.locks for lock in self._locks):
+        if any(lock in task.locks for lock in self._locks):
+            return
+        if self._exempt is None or not self._exempt():
             raise NotProtected(
                 f"{task.name} dereferences {self.name} outside a read section of"
                 f" {self._domain.name}"

@@ -239,3 +239,18 @@ async def test_a_section_that_was_never_begun_cannot_be_ended(pool: TaskPool) ->
         return type(run.report.error), run.made.active_count
 
     assert await in_every_order(pool, build, judge) == {(UnbalancedNotifier, 0): 1}
+
+
+async def test_open_sections_can_be_forgotten_once_nobody_can_end_them(
+    pool: TaskPool,
+) -> None:
+    async def forget(update: Update) -> None:
+        invalidations = update.vm.invalidations
+        await invalidations.begin()
+        await invalidations.begin()
+        await invalidations.forget_open()
+        assert invalidations.active_count == 0
+        await invalidations.wait_until_none()
+        await invalidations.lock.release()
+
+    await run_writer(pool, forget)

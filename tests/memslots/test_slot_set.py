@@ -164,7 +164,7 @@ class AgainstDicts(RuleBasedStateMachine):
             }
             for gfn in map(Gfn, range(LAST_GFN + 5)):
                 assert slots.search_memslots(gfn) is owners.get(gfn)
-                read = [node.owner for node in slots.walk(gfn)]
+                read = list(slots.walk(gfn))
                 if gfn in owners:
                     assert read[-1] is owners[gfn]
                 below = [slot for slot in by_gfn if slot.base_gfn <= gfn]

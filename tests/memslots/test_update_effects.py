@@ -166,7 +166,7 @@ async def test_the_bitmap_comes_and_goes_with_the_flag(pool: TaskPool) -> None:
         first = the_slot(vm).dirty_bitmap
         assert first is not None
         assert first.npages == 4
-        first.live = 0b1010
+        first.set_bit(1)
         assert await answer(update, region()) is Change.FLAGS_ONLY
         assert the_slot(vm).dirty_bitmap is None
         assert is_reclaimed(first)
@@ -174,7 +174,7 @@ async def test_the_bitmap_comes_and_goes_with_the_flag(pool: TaskPool) -> None:
         second = the_slot(vm).dirty_bitmap
         assert second is not None
         assert second is not first
-        assert second.live == 0
+        assert second.words() == ()
 
     run = await run_writer(pool, write, one_slot)
     assert_at_rest(run.made.vm)
@@ -184,10 +184,10 @@ async def test_a_moved_slot_keeps_its_bitmap_and_what_is_in_it(pool: TaskPool) -
     async def write(update: Update) -> None:
         bitmap = the_slot(update.vm).dirty_bitmap
         assert bitmap is not None
-        bitmap.live = 0b1010
+        bitmap.set_bit(1)
         assert await answer(update, region(gfn=0x20, flags=LOG)) is Change.MOVE
         assert the_slot(update.vm).dirty_bitmap is bitmap
-        assert bitmap.live == 0b1010
+        assert bitmap.words() == ((0, 0b10),)
 
     run = await run_writer(pool, write, one_logged_slot)
     assert_at_rest(run.made.vm)
@@ -373,8 +373,8 @@ async def test_a_vm_tells_its_address_spaces_and_what_was_installed(
         for step, actor, event in run.records
         if isinstance(event, AddressSpaceMade | SlotInstalled)
     ] == [
-        (0, "setup", (0, 0, 2)),
-        (0, "setup", (1, 1, 2)),
+        (0, "setup", (0, 0, 2, 2)),
+        (0, "setup", (1, 1, 2, 2)),
         (0, "setup", (1, slot)),
     ]
 

@@ -8,12 +8,11 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from memslots.dirty_bitmap import DirtyBitmap
-from memslots.errors import MemoryRegionError
+from memslots.allocator import Allocation
 from memslots.guest_memfd import GuestMemfd
 from memslots.region import Change, Region
 from memslots.slot import LOG_DIRTY_PAGES, MemorySlot
-from memslots.tracepoints import SlotFreed
+from memslots.tracepoints import MemoryAllocated, MemoryFreed, SlotFreed
 from memslots.units import PAGE_SIZE
 from memslots.update import Update
 from memslots.vm import Vm
@@ -39,49 +38,34 @@ LOG = LOG_DIRTY_PAGES
 ENOMEM = errno.ENOMEM
 
 
-class Poor(Update):
-    """An update that finds no memory for one kind of thing.
-
-    Attributes:
-        missing: ``slot``, ``invalid``, ``bitmap`` or ``arrays``; empty for nothing.
-        bitmaps: All that were allocated.
-    """
-
-    def __init__(self, vm: Vm, missing: str) -> None:
-        super().__init__(vm)
-        self.missing = missing
-        self.bitmaps: list[DirtyBitmap] = []
-        arch_of(self).exhausted = missing == "arrays"
-
-    def need(self, what: str) -> None:
-        if self.missing == what:
-            raise MemoryRegionError(ENOMEM, f"no memory for {what}")
-
-    def allocate_slot(self, region: Region) -> MemorySlot:
-        self.need("slot")
-        return super().allocate_slot(region)
-
-    def allocate_invalid(self, old: MemorySlot) -> MemorySlot:
-        self.need("invalid")
-        return super().allocate_invalid(old)
-
-    def allocate_dirty_bitmap(self, new: MemorySlot) -> DirtyBitmap:
-        self.need("bitmap")
-        self.bitmaps.append(super().allocate_dirty_bitmap(new))
-        return self.bitmaps[-1]
+def starve(update: Update, missing: str) -> None:
+    """Let there be no memory for one kind of thing; empty for nothing."""
+    arch_of(update).exhausted = missing == "arrays"
+    if missing not in {"arrays", ""}:
+        update.vm.allocator.fail(Allocation(missing))
 
 
 def freed(run: Run[Update]) -> list[int]:
     return [event.serial for _, _, event in run.records if isinstance(event, SlotFreed)]
 
 
-def one_slot(flags: int, missing: str) -> Callable[[Scheduler], Poor]:
+def bitmaps(run: Run[Update], kind: type[MemoryAllocated | MemoryFreed]) -> list[int]:
+    """For which slot objects the writer allocated bitmaps, or freed theirs."""
+    return [
+        event.slot
+        for _, actor, event in run.records
+        if isinstance(event, kind) and event.kind == "dirty-bitmap"
+        if actor == "writer"
+    ]
+
+
+def one_slot(flags: int) -> Callable[[Scheduler], Update]:
     """Slot 1 at gfn 0x10 is object #1; the generation is 1."""
 
-    def build(scheduler: Scheduler) -> Poor:
+    def build(scheduler: Scheduler) -> Update:
         vm = Vm(scheduler, arch=AllocatingArch)
         vm.install([region(flags=flags)])
-        return Poor(vm, missing)
+        return Update(vm)
 
     return build
 
@@ -91,7 +75,7 @@ class Failure:
     """One cell of the table of failures.
 
     Attributes:
-        missing: What there is no memory for.
+        missing: What there is no memory for: an `Allocation`, or ``arrays``.
         request: What is asked of a VM with slot 1 at gfn 0x10.
         freed: Serials of the slot objects that are freed, in this order.
         bitmaps: How many bitmaps were allocated on the way, and are freed.
@@ -118,11 +102,11 @@ FAILURES = {
     "slot, create": Failure("slot", CREATE),
     "slot, move": Failure("slot", MOVE),
     "slot, flags": Failure("slot", FLAGS_ONLY),
-    "invalid, delete": Failure("invalid", deletion()),
-    "invalid, move": Failure("invalid", MOVE, freed=(2,)),
-    "bitmap, create": Failure("bitmap", CREATE, freed=(2,)),
-    "bitmap, move": Failure("bitmap", MOVE, freed=(3, 2), swaps=2),
-    "bitmap, flags": Failure("bitmap", FLAGS_ONLY, freed=(2,)),
+    "invalid, delete": Failure("invalid-slot", deletion()),
+    "invalid, move": Failure("invalid-slot", MOVE, freed=(2,)),
+    "bitmap, create": Failure("dirty-bitmap", CREATE, freed=(2,)),
+    "bitmap, move": Failure("dirty-bitmap", MOVE, freed=(3, 2), swaps=2),
+    "bitmap, flags": Failure("dirty-bitmap", FLAGS_ONLY, freed=(2,)),
     "arrays, create": Failure("arrays", CREATE, freed=(2,), bitmaps=1),
     "arrays, create without log": Failure("arrays", region(2, 0x20), freed=(2,)),
     "arrays, move": Failure("arrays", MOVE, freed=(3, 2), bitmaps=1, swaps=2),
@@ -148,20 +132,22 @@ async def test_a_failure_leaves_everything_as_it_was(pool: TaskPool, cell: str) 
         slot = the_slot(vm)
         bitmap, before = slot.dirty_bitmap, content(vm.active(0).peek())
         if bitmap is not None:
-            bitmap.live = 0b0110
+            bitmap.set_bit(1)
+            bitmap.set_bit(2)
+        starve(update, failure.missing)
         assert await answer(update, failure.request) == failure.result
         assert the_slot(vm) is slot
         assert slot.dirty_bitmap is bitmap
-        assert bitmap is None or bitmap.live == 0b0110
+        assert bitmap is None or bitmap.words() == ((0, 0b0110),)
         assert content(vm.active(0).peek()) == before
 
-    run = await run_writer(pool, write, one_slot(failure.flags, failure.missing))
+    run = await run_writer(pool, write, one_slot(failure.flags))
     update = run.made
     assert_at_rest(update.vm)
     assert freed(run) == [*failure.freed]
-    assert isinstance(update, Poor)
-    assert len(update.bitmaps) == failure.bitmaps
-    assert all(map(is_reclaimed, update.bitmaps))
+    allocated = bitmaps(run, MemoryAllocated)
+    assert len(allocated) == failure.bitmaps
+    assert bitmaps(run, MemoryFreed) == allocated
     arch_of(update).assert_arrays_belong_to_slots()
     assert update.vm.active(0).peek().generation == 1 + failure.swaps
 
@@ -174,13 +160,12 @@ async def test_the_same_call_succeeds_once_there_is_memory(
     changes: list[object] = []
 
     async def write(update: Update) -> None:
-        assert isinstance(update, Poor)
+        starve(update, failure.missing)
         await answer(update, failure.request)
-        update.missing = ""
-        arch_of(update).exhausted = False
+        starve(update, "")
         changes.append(await answer(update, failure.request))
 
-    run = await run_writer(pool, write, one_slot(failure.flags, failure.missing))
+    run = await run_writer(pool, write, one_slot(failure.flags))
     assert isinstance(changes[0], Change)
     assert_at_rest(run.made.vm)
     arch_of(run.made).assert_arrays_belong_to_slots()
@@ -188,12 +173,13 @@ async def test_the_same_call_succeeds_once_there_is_memory(
 
 async def test_a_failed_move_still_occupies_its_old_range_alone(pool: TaskPool) -> None:
     async def write(update: Update) -> None:
+        starve(update, "arrays")
         assert await answer(update, MOVE) == ENOMEM
-        arch_of(update).exhausted = False
+        starve(update, "")
         assert await answer(update, region(2, 0x13)) == errno.EEXIST
         assert await answer(update, region(2, 0x20)) is Change.CREATE
 
-    run = await run_writer(pool, write, one_slot(0, "arrays"))
+    run = await run_writer(pool, write, one_slot(0))
     assert_at_rest(run.made.vm)
 
 
@@ -215,7 +201,7 @@ async def test_success_frees_what_was_replaced(
     async def write(update: Update) -> None:
         assert isinstance(await answer(update, wanted), Change)
 
-    run = await run_writer(pool, write, one_slot(0, ""))
+    run = await run_writer(pool, write, one_slot(0))
     assert freed(run) == serials
     assert_at_rest(run.made.vm)
     arch_of(run.made).assert_arrays_belong_to_slots()
@@ -234,7 +220,7 @@ async def test_flags_keep_the_arrays_and_a_move_takes_fresh_ones(
         assert isinstance(pointers, Pointers)
         assert pointers.array is arrays[1]
 
-    await run_writer(pool, write, one_slot(0, ""))
+    await run_writer(pool, write, one_slot(0))
 
 
 # Arch data that somebody allocates while slots_arch_lock is free.
@@ -304,11 +290,11 @@ async def test_late_arch_data_is_freed_with_the_slot_that_got_it(
 # guest_memfd.
 
 
-def with_file(scheduler: Scheduler) -> Poor:
+def with_file(scheduler: Scheduler) -> Update:
     """A VM without slots and a file of 8 pages with descriptor 7."""
     vm = Vm(scheduler, arch=AllocatingArch)
     vm.guest_memfds[7] = GuestMemfd(8 * PAGE_SIZE)
-    return Poor(vm, "")
+    return Update(vm)
 
 
 async def test_a_range_is_bound_as_long_as_the_slot_lives(pool: TaskPool) -> None:

@@ -76,12 +76,12 @@ def reader_and_writer(
             return tuple(held for held in content(slots) if held.id < 10)
 
         async def look_up_by_nodes(slots: Memslots) -> None:
-            owner = None
-            for node in slots.walk(Gfn(0xB1)):
+            read = None
+            for slot in slots.walk(Gfn(0xB1)):
                 await scheduler.point(slots.lookup)
-                owner = node.owner
-            assert owner is not None
-            assert owner.id == 10
+                read = slot
+            assert read is not None
+            assert read.id == 10
 
         async def read_once() -> None:
             async with vm.srcu.reading():

@@ -75,6 +75,27 @@ async def test_a_section_or_a_named_lock_protects(pool: TaskPool, where: str) ->
     assert (run.report.ending, run.made) == (Ending.COMPLETED, ["old"])
 
 
+@pytest.mark.parametrize("exempt", [True, False])
+async def test_what_cannot_change_needs_no_protection(
+    pool: TaskPool,
+    exempt: bool,  # noqa: FBT001 - a column
+) -> None:
+    def build(scheduler: Scheduler) -> House:
+        inside = house(scheduler)
+        inside.pointer = Published(
+            scheduler, "alone", "old", domain=inside.own, exempt=lambda: exempt
+        )
+
+        async def read() -> None:
+            await inside.dereference_in("nowhere")
+
+        scheduler.task("reader", read)
+        return inside
+
+    run = await run_controlled(pool, RoundRobin(), build)
+    assert isinstance(run.report.error, NotProtected) is not exempt
+
+
 @pytest.mark.parametrize("where", ["nowhere", "foreign section", "other lock"])
 async def test_nothing_else_does(pool: TaskPool, where: str) -> None:
     run = await run_controlled(pool, RoundRobin(), reading_in(where))
