@@ -82,7 +82,7 @@ class SlotLookup:
         found_in = "vcpu"
         slot = await self.cached(vcpu.last_used_slot, gfn)
         if slot is None:
-            found_in = "tree"
+            found_in = slots.kind
             slot = await self.search(slots, gfn)
             if slot is not None:
                 vcpu.last_used_slot = slot
@@ -94,18 +94,48 @@ class SlotLookup:
 
         KVM: gfn_to_memslot, virt/kvm/kvm_main.c
         """
-        scheduler = self._scheduler
         slots = await dereference(self.vm, as_id)
+        return await self.gfn_to_memslot_in(slots, gfn)
+
+    async def gfn_to_memslot_in(self, slots: Memslots, gfn: Gfn) -> MemorySlot | None:
+        """The slot of ``gfn`` in a set that the caller has dereferenced.
+
+        KVM: __gfn_to_memslot, include/linux/kvm_host.h
+        """
+        scheduler = self._scheduler
         await scheduler.point(slots.last_used_location.read)
         found_in = "set"
-        slot = await self.cached(slots.last_used_slot, gfn)
+        slot = await self.cached(slots.cached(), gfn)
         if slot is None:
-            found_in = "tree"
+            found_in = slots.kind
             slot = await self.search(slots, gfn)
             if slot is not None:
                 await scheduler.point(slots.last_used_location.write)
-                slots.last_used_slot = slot
+                slots.remember(slot)
         self._tell(slots, None, gfn, found_in, slot)
+        return slot
+
+    async def gfn_to_memslot_approx(
+        self, slots: Memslots, gfn: Gfn
+    ) -> MemorySlot | None:
+        """The slot of ``gfn``, or in a hole one that borders it, above or below.
+
+        Whether it contains ``gfn`` is the caller's to find out. None only if the set is
+        empty.
+
+        KVM: gfn_to_memslot_approx, arch/s390/kvm/kvm-s390.c
+        """
+        scheduler = self._scheduler
+        await scheduler.point(slots.last_used_location.read)
+        found_in = "set"
+        slot = await self.cached(slots.cached(), gfn)
+        if slot is None:
+            found_in = slots.kind
+            slot = await self.search_approx(slots, gfn)
+        self._tell(slots, None, gfn, found_in, slot_if_contains(slot, gfn))
+        if slot is not None and found_in == slots.kind:
+            await scheduler.point(slots.last_used_location.write)
+            slots.remember(slot)
         return slot
 
     async def cached(self, slot: MemorySlot | None, gfn: Gfn) -> MemorySlot | None:
@@ -116,14 +146,25 @@ class SlotLookup:
         return slot_if_contains(slot, gfn)
 
     async def search(self, slots: Memslots, gfn: Gfn) -> MemorySlot | None:
-        """Search the tree of ``slots``."""
+        """Search ``slots``, without regard to its cache."""
         if self.granularity is Granularity.OPERATION:
             await self._scheduler.point(slots.lookup)
             return slots.search_memslots(gfn)
         slot = None
         await self._scheduler.point(slots.lookup)
-        for node in slots.walk(gfn):
-            slot = slot_if_contains(node.owner, gfn)
+        for read in slots.walk(gfn):
+            slot = slot_if_contains(read, gfn)
+            await self._scheduler.point(slots.lookup)
+        return slot
+
+    async def search_approx(self, slots: Memslots, gfn: Gfn) -> MemorySlot | None:
+        """Search ``slots``, and take the last slot that is read."""
+        await self._scheduler.point(slots.lookup)
+        if self.granularity is Granularity.OPERATION:
+            return slots.search_memslots_approx(gfn)
+        slot = None
+        for read in slots.walk(gfn):
+            slot = read
             await self._scheduler.point(slots.lookup)
         return slot
 

@@ -9,18 +9,37 @@ from __future__ import annotations
 
 import attrs
 
+from memslots.allocator import Allocation
 from memslots.slot import MemorySlot
 from memslots.vm import Vm
 from rcu.operation import Location, Operation
 from rcu.reclaim import Reclaimable
 from vcpus.lookup import dereference
-from vcpus.tracepoints import RmapsAllocated
+from vcpus.lpage_info import LpageInfo
+from vcpus.tracepoints import ShadowRootAllocated
 
 
 class Rmaps(Reclaimable):
     """The reverse maps of a slot: which shadow entries map its pages.
 
+    Attributes:
+        npages: Pages of the slot.
+        entries: Numbers of the roots that map a page, by its offset in the slot.
+
     KVM: rmap of struct kvm_arch_memory_slot, arch/x86/include/asm/kvm_host.h
+    """
+
+    __slots__ = ("entries", "npages")
+
+    def __init__(self, npages: int) -> None:
+        self.npages = npages
+        self.entries: dict[int, list[int]] = {}
+
+
+class GfnTrack(Reclaimable):
+    """How many shadow page tables depend on each page of a slot.
+
+    KVM: gfn_track of struct kvm_arch_memory_slot, arch/x86/include/asm/kvm_host.h
     """
 
     __slots__ = ("npages",)
@@ -35,15 +54,27 @@ class SlotArchX86:
 
     Attributes:
         rmaps: None until a shadow root has been needed.
+        lpage_info: None only while it is being allocated.
+        gfn_track: None until a shadow root has been needed.
 
     KVM: struct kvm_arch_memory_slot, arch/x86/include/asm/kvm_host.h
     """
 
     rmaps: Rmaps | None = None
+    lpage_info: LpageInfo | None = None
+    gfn_track: GfnTrack | None = None
 
     def copy(self) -> SlotArchX86:
         """A second set of the same pointers."""
-        return SlotArchX86(self.rmaps)
+        return SlotArchX86(self.rmaps, self.lpage_info, self.gfn_track)
+
+    def arrays(self) -> dict[Allocation, Reclaimable | None]:
+        """What it points to, by kind."""
+        return {
+            Allocation.RMAP: self.rmaps,
+            Allocation.LPAGE_INFO: self.lpage_info,
+            Allocation.GFN_TRACK: self.gfn_track,
+        }
 
 
 class ShadowRoots:
@@ -66,6 +97,12 @@ class ShadowRoots:
     async def first_alloc(self) -> None:
         """Allocate the reverse maps of all slots, unless that has been done.
 
+        What some slots have got is kept if there is no memory for others: whoever needs
+        the root may try again.
+
+        Raises:
+            MemoryRegionError: ENOMEM.
+
         Locks:
             Holds on entry: a read section of ``kvm->srcu``.
             Acquires: ``slots_arch_lock``.
@@ -87,6 +124,8 @@ class ShadowRoots:
                     self.allocate(slot)
             await self._scheduler.point(self.location.write)
             self.allocated = True
+            if self._scheduler.tracing:
+                self._scheduler.emit(ShadowRootAllocated())
 
     async def are_allocated(self) -> bool:
         """Whether there are shadow roots."""
@@ -94,13 +133,44 @@ class ShadowRoots:
         return self.allocated
 
     def allocate(self, slot: MemorySlot) -> None:
+        """Give ``slot`` what only shadow roots need.
+
+        Raises:
+            MemoryRegionError: ENOMEM.
+        """
+        self.allocate_rmaps(slot)
+        self.allocate_gfn_track(slot)
+
+    def allocate_rmaps(self, slot: MemorySlot) -> None:
         """Give ``slot`` its reverse maps, unless it has them.
+
+        Raises:
+            MemoryRegionError: ENOMEM.
 
         KVM: memslot_rmap_alloc, arch/x86/kvm/x86.c
         """
-        if not isinstance(slot.arch, SlotArchX86):
-            slot.arch = SlotArchX86()
-        if slot.arch.rmaps is None:
-            slot.arch.rmaps = Rmaps(slot.npages)
-            if self._scheduler.tracing:
-                self._scheduler.emit(RmapsAllocated(slot.as_id, slot.serial))
+        arch = _arch_of(slot)
+        if arch.rmaps is None:
+            maps = Rmaps(slot.npages)
+            arch.rmaps = self.vm.allocator.allocate(Allocation.RMAP, maps, slot)
+
+    def allocate_gfn_track(self, slot: MemorySlot) -> None:
+        """Give ``slot`` the counts of its write-tracked pages, unless it has them.
+
+        Raises:
+            MemoryRegionError: ENOMEM.
+
+        KVM: kvm_page_track_write_tracking_alloc, arch/x86/kvm/mmu/page_track.c
+        """
+        arch = _arch_of(slot)
+        if arch.gfn_track is None:
+            track = GfnTrack(slot.npages)
+            arch.gfn_track = self.vm.allocator.allocate(
+                Allocation.GFN_TRACK, track, slot
+            )
+
+
+def _arch_of(slot: MemorySlot) -> SlotArchX86:
+    if not isinstance(slot.arch, SlotArchX86):
+        slot.arch = SlotArchX86()
+    return slot.arch

@@ -1,34 +1,42 @@
-"""A guest CPU: the run loop, and what it does on an exit.
+"""A guest CPU: the run loop, the guest itself, and what KVM does on an exit.
 
 The thread of a vCPU is in a read section of ``kvm->srcu`` whenever it runs in KVM, and
 in none while it runs the guest or sleeps. So one section covers one exit, and the guest
-itself is no reader.
+itself is no reader: it uses what its TLB and page tables hold until it must leave.
 """
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from enum import Enum
 
 import attrs
 
-from memslots.errors import MemoryRegionError
+from memslots.dirty_ring import DirtyRing
+from memslots.errors import IoctlError
 from memslots.slot import MemorySlot
-from memslots.units import Gpa
+from memslots.units import PAGE_SHIFT, Gfn, Gpa
 from memslots.vm import Vm
 from rcu.errors import WrongUnlock
 from rcu.operation import Location, Operation
-from vcpus.guest_memory import GuestMemory, Outcome
+from vcpus.guest_memory import GuestMemory
+from vcpus.mmu_lock import Request
+from vcpus.page_fault import Outcome, PageFaults
+from vcpus.page_tables import Root, Spte
+from vcpus.tracepoints import GuestAccessed
+from vcpus.vcpu_requests import Asleep, Mode, VcpuRequests
 
 
-class Exit(Enum):
-    """Why a guest leaves guest mode."""
+class AccessKind(Enum):
+    """What a guest does; the first two exit only if no translation serves them."""
 
     READ = "read"
     WRITE = "write"
     EMULATED_READ = "emulated-read"
     EMULATED_WRITE = "emulated-write"
+    PREFAULT = "prefault"
     MIGRATE = "migrate"
+    HALT = "halt"
 
 
 @attrs.frozen
@@ -36,94 +44,328 @@ class Access:
     """What the guest does next.
 
     Attributes:
-        exit: What it does, seen by KVM.
+        kind: What it is.
         gpa: Where in guest memory, in bytes.
+        length: How much an emulated access takes, in bytes.
+        value: What a write writes; by default the number of the vCPU, from 1.
     """
 
-    exit: Exit
+    kind: AccessKind
     gpa: Gpa
+    length: int = 8
+    value: int | None = None
 
 
-class Vcpu:
+class Vcpu(VcpuRequests):
     """One guest CPU.
 
     Args:
         vm: Whose.
         index: Which, from 0.
-        memory: Guest memory as it accesses it.
-        as_id: The address space it is in.
+        memory: Guest memory as KVM accesses it for this vCPU.
+        faults: Handles its page faults.
+        as_id: The address space it is in: 1 is system management mode.
+        nested: Whether it runs a guest of its guest, on a shadow root.
 
     Attributes:
         last_used_slot: What its last lookup found.
         last_used_slot_gen: Generation of the set in which it was found.
+        mmio_gfn: A page that it remembers to have no slot.
+        mmio_gen: Generation of the set in which that was so.
         srcu_idx: Index of the one section that its thread may be in.
-        must_exit: Whether it has been told to leave the run loop.
-        exits: How often it left guest mode.
+        root: The page tables it runs on; None if it must find some.
+        tlb: Translations that its processor remembers.
+        is_idle: Whether it does nothing until somebody does something for it.
+        dirty_ring: Where the pages that it writes are told, if the VM has rings.
+        made: How many accesses its guest has made.
+        progress: How many of them others have been told of.
 
     KVM: struct kvm_vcpu, include/linux/kvm_host.h
     """
 
     def __init__(
-        self, vm: Vm, index: int, memory: GuestMemory, *, as_id: int = 0
+        self,
+        vm: Vm,
+        index: int,
+        memory: GuestMemory,
+        faults: PageFaults,
+        *,
+        as_id: int = 0,
+        nested: bool = False,
     ) -> None:
-        self.vm = vm
-        self.index = index
+        super().__init__(vm, index)
         self.memory = memory
+        self.faults = faults
         self.as_id = as_id
+        self.nested = nested
         self.last_used_slot: MemorySlot | None = None
         self.last_used_slot_gen = 0
+        self.mmio_gfn: Gfn | None = None
+        self.mmio_gen = 0
         self.srcu_idx: int | None = None
-        self.immediate_exit = Location(f"immediate_exit of vcpu{index}")
-        self.must_exit = False
-        self.exits_location = Location(f"exits of vcpu{index}")
-        self.exits = 0
-        self._scheduler = vm.scheduler
-        self._run_guest = Operation(
-            "run the guest",
-            reads=(self.immediate_exit,),
-            writes=(self.exits_location,),
+        self.root: Root | None = None
+        self.tlb: dict[Gfn, Spte] = {}
+        self.is_idle = False
+        self.made = 0
+        self.progress = 0
+        self._accesses: Sequence[Access] = ()
+        self._leaves = False
+        self.progress_location = Location(f"progress of vcpu{index}")
+        self._look_around = Operation(
+            "look around",
+            reads=(self._requests, self.immediate_exit),
+            writes=(self.progress_location,),
         )
-        self._handlers: dict[Exit, Callable[[Gpa], Awaitable[None]]] = {
-            Exit.READ: self._touch_for_read,
-            Exit.WRITE: self._touch_for_write,
-            Exit.EMULATED_READ: self._emulate_read,
-            Exit.EMULATED_WRITE: self._emulate_write,
-            Exit.MIGRATE: self._migrate,
-        }
+        self._fall_asleep = Operation(
+            "fall asleep", reads=(self._kick,), writes=(self.progress_location,)
+        )
+        self._block = Operation("block on", reads=(self._kick, self.immediate_exit))
+        self.dirty_ring = vm.dirty_log.vcpu_created(index)
+        ring = [] if self.dirty_ring is None else [self.dirty_ring.location]
+        self._ring_is_full = Operation(
+            "look for room in", reads=ring, writes=(self.progress_location,)
+        )
+        self._room = Operation("wait for room in", reads=[*ring, self.immediate_exit])
+        faults.mmu.vcpus.append(self)
 
-    async def run(self, accesses: Sequence[Access], exits: int | None) -> None:
-        """Run the guest until it has made its exits or is told to leave.
+    # The run loop.
+
+    async def run(self, accesses: Sequence[Access], times: int | None) -> None:
+        """Run the guest until it has made its accesses or is told to leave.
 
         Args:
             accesses: What the guest does, over and over.
-            exits: How many of them it makes; None goes on until it is told to leave.
+            times: How many of them it makes; None goes on until it is told to leave.
 
         KVM: kvm_arch_vcpu_ioctl_run, vcpu_run, arch/x86/kvm/x86.c
         """
+        self._task = self._scheduler.current
+        self._accesses = accesses
         await self.srcu_read_lock()
-        place = 0
-        while exits != 0 and await self.enter_guest():
-            access = accesses[place]
-            await self._handlers[access.exit](access.gpa)
-            place = (place + 1) % len(accesses)
-            if exits is not None:
-                exits -= 1
+        while times is None or self.made < times:
+            if self.dirty_ring is not None:
+                await self.leave_if_full(self.dirty_ring)
+            if await self.enter_guest(times):
+                await self.handle_exit(self.next_access())
+            elif self._leaves:
+                break
         await self.srcu_read_unlock()
 
-    async def enter_guest(self) -> bool:
+    def next_access(self) -> Access:
+        """What the guest does next."""
+        return self._accesses[self.made % len(self._accesses)]
+
+    async def enter_guest(self, times: int | None) -> bool:
         """Run the guest until it exits.
 
         Returns:
-            Whether it exited by itself; false if it was told to leave.
+            Whether KVM must do something about its next access; false if it was only
+            kicked, or is done.
 
         KVM: vcpu_enter_guest, arch/x86/kvm/x86.c
         """
+        await self.handle_requests()
+        if self.root is None:
+            await self.load_root()
+        await self.set_mode(Mode.IN_GUEST_MODE)
+        # Only now: whoever removes translations looks at the mode after its grace
+        # period, and must find this vCPU either there or still in its section.
         await self.srcu_read_unlock()
-        await self._scheduler.point(self._run_guest)
-        self.exits += 1
-        leave = self.must_exit
+        exited = await self.run_guest(times)
+        await self.set_mode(Mode.OUTSIDE_GUEST_MODE)
         await self.srcu_read_lock()
-        return not leave
+        return exited
+
+    async def handle_requests(self) -> None:
+        """Do what others have asked for.
+
+        KVM: kvm_check_request, arch/x86/kvm/x86.c
+        """
+        await self._scheduler.point(self._requests.write)
+        requests, self.requests = self.requests, Request(0)
+        if requests & Request.FREE_OBSOLETE_ROOTS and self.root is not None:
+            await self._scheduler.point(self.faults.mmu.roots_location.read)
+            if self.faults.mmu.is_obsolete(self.root):
+                self.root = None
+        if requests & Request.TLB_FLUSH:
+            self.tlb.clear()
+
+    async def load_root(self) -> None:
+        """Find page tables to run on.
+
+        KVM: kvm_mmu_reload, arch/x86/kvm/mmu.h
+        """
+        await self.faults.mmu.load_root(self)
+        self.tlb.clear()
+
+    # The guest.
+
+    async def run_guest(self, times: int | None) -> bool:
+        """Make accesses until one needs KVM, or somebody wants the vCPU to leave.
+
+        Returns:
+            Whether one needs KVM.
+        """
+        while not await self.is_interrupted():
+            if times is not None and self.made >= times:
+                return False
+            access = self.next_access()
+            if access.kind not in {AccessKind.READ, AccessKind.WRITE}:
+                return True
+            write = access.kind is AccessKind.WRITE
+            spte = await self.translate(access.gpa, write=write)
+            if spte is None:
+                return True
+            await self.touch(spte, access, write=write)
+            self.made += 1
+        return False
+
+    async def is_interrupted(self) -> bool:
+        """Whether somebody wants it to leave the guest.
+
+        KVM: kvm_vcpu_exit_request, arch/x86/kvm/x86.c
+        """
+        await self._scheduler.point(self._look_around)
+        self.progress = self.made
+        self._leaves = self.must_exit
+        return bool(self.requests) or self.interrupted or self._leaves
+
+    async def translate(self, gpa: Gpa, *, write: bool) -> Spte | None:
+        """What the TLB or the page tables map ``gpa`` to, if they allow the access."""
+        gfn = Gfn(gpa >> PAGE_SHIFT)
+        cached = self.tlb.get(gfn)
+        if cached is not None and (cached.writable or not write):
+            return cached
+        entry = await self.walk(gfn, write=write)
+        if entry is None:
+            self.tlb.pop(gfn, None)
+        else:
+            self.tlb[gfn] = entry
+        return entry
+
+    async def walk(self, gfn: Gfn, *, write: bool) -> Spte | None:
+        """What the page tables map ``gfn`` to, if they allow the access.
+
+        A processor notes in them that it has used the translation.
+        """
+        if self.root is None:
+            return None
+        location, entries = self.root.location(gfn), self.root.entries
+        await self._scheduler.point(location.read)
+        while True:
+            entry = entries.get(gfn)
+            if not isinstance(entry, Spte) or (write and not entry.writable):
+                return None
+            if entry.accessed:
+                return entry
+            await self._scheduler.point(location.write)
+            if entries.get(gfn) is entry:
+                entries[gfn] = attrs.evolve(entry, accessed=True)
+
+    async def touch(self, spte: Spte, access: Access, *, write: bool) -> None:
+        """Access the host's page, whatever has become of it meanwhile."""
+        location = spte.page.location
+        await self._scheduler.point(location.write if write else location.read)
+        page = spte.page
+        if write:
+            page.value = self.index + 1 if access.value is None else access.value
+        if self._scheduler.tracing:
+            self._scheduler.emit(
+                GuestAccessed(
+                    self.index,
+                    self.as_id,
+                    access.gpa,
+                    write,
+                    spte.slot,
+                    page.hva,
+                    page.value,
+                )
+            )
+
+    # Exits.
+
+    async def handle_exit(self, access: Access) -> None:
+        """Do what the guest cannot do itself.
+
+        KVM: vmx_handle_exit, arch/x86/kvm/vmx/vmx.c
+        """
+        try:
+            done = await self.handle_access(access)
+        except IoctlError:
+            done = True  # the guest, or user space, is told; it goes on
+        if done:
+            self.made += 1
+
+    async def handle_access(self, access: Access) -> bool:
+        """Do one access for the guest.
+
+        Returns:
+            Whether it has been made; the guest tries again if not.
+
+        Raises:
+            IoctlError: It cannot be made.
+        """
+        match access.kind:
+            case AccessKind.READ | AccessKind.WRITE:
+                write = access.kind is AccessKind.WRITE
+                outcome = await self.faults.handle(self, access.gpa, write=write)
+                # A retry goes back to the guest, which faults again: the section must
+                # end in between, or the writer who waits for it would never be done.
+                return outcome is Outcome.MMIO
+            case AccessKind.EMULATED_READ:
+                await self.memory.read_guest(self, access.gpa, access.length)
+            case AccessKind.EMULATED_WRITE:
+                value = self.index + 1 if access.value is None else access.value
+                await self.memory.write_guest(self, access.gpa, value, access.length)
+            case AccessKind.PREFAULT:
+                await self.faults.prefault(self, access.gpa)
+            case AccessKind.MIGRATE:
+                self.migrate()
+            case AccessKind.HALT:
+                await self.halt()
+        return True
+
+    def migrate(self) -> None:
+        """Go on on the next processor, inside the section."""
+        task = self._scheduler.current
+        task.cpu = (task.cpu + 1) % self._scheduler.cpus
+
+    async def halt(self) -> None:
+        """Sleep until somebody kicks; outside the section, for that may take long.
+
+        KVM: kvm_vcpu_block, virt/kvm/kvm_main.c
+        """
+        await self._scheduler.point(self._fall_asleep)
+        self.is_idle = True
+        asleep = Asleep(self, self._kicks)
+        await self.srcu_read_unlock()
+        await self._scheduler.point(self._block, asleep.is_over)
+        await self.wake_up()
+        await self.srcu_read_lock()
+
+    async def leave_if_full(self, ring: DirtyRing) -> None:
+        """Let user space harvest and reset the ring before the guest goes on.
+
+        KVM: kvm_dirty_ring_check_request, virt/kvm/dirty_ring.c
+        """
+        await self._scheduler.point(self._ring_is_full)
+        if ring.is_soft_full:
+            self.is_idle = True
+            await self.srcu_read_unlock()
+            await self._scheduler.point(self._room, self._has_room)
+            await self.wake_up()
+            await self.srcu_read_lock()
+
+    async def wake_up(self) -> None:
+        """Tell others that it goes on."""
+        await self._scheduler.point(self.progress_location.write)
+        self.is_idle = False
+
+    def _has_room(self) -> bool:
+        ring = self.dirty_ring
+        return self.must_exit or ring is None or not ring.is_soft_full
+
+    # The section of its thread.
 
     async def srcu_read_lock(self) -> None:
         """Enter the section of this thread.
@@ -149,45 +391,3 @@ class Vcpu:
             raise WrongUnlock(f"vcpu{self.index} leaves a read section it is not in")
         await self.vm.srcu.read_unlock(self.srcu_idx)
         self.srcu_idx = None
-
-    async def _touch_for_read(self, gpa: Gpa) -> None:
-        await self._touch(gpa, write=False)
-
-    async def _touch_for_write(self, gpa: Gpa) -> None:
-        await self._touch(gpa, write=True)
-
-    async def _touch(self, gpa: Gpa, *, write: bool) -> None:
-        """Let the guest fault until the access is resolved."""
-        while await self.memory.fault_in(self, gpa, write=write) is Outcome.RETRY:
-            # Back to the guest, which faults again: the section must end in between,
-            # or the writer who made the slot INVALID would wait for ever.
-            if not await self.enter_guest():
-                break
-
-    async def _emulate_read(self, gpa: Gpa) -> None:
-        """Emulate an instruction that reads; a bad address is the guest's problem."""
-        try:
-            await self.memory.read_guest(self, gpa)
-        except MemoryRegionError:
-            return
-
-    async def _emulate_write(self, gpa: Gpa) -> None:
-        """Emulate an instruction that writes; a bad address is the guest's problem."""
-        try:
-            await self.memory.write_guest(self, gpa, self.index + 1)
-        except MemoryRegionError:
-            return
-
-    async def _migrate(self, gpa: Gpa) -> None:
-        """Go on on the next processor, inside the section."""
-        task = self._scheduler.current
-        task.cpu = (task.cpu + 1) % self._scheduler.cpus
-        await self.memory.fault_in(self, gpa, write=False)
-
-    async def kick_out(self) -> None:
-        """Tell it to leave the run loop at the next exit; called by other tasks.
-
-        KVM: immediate_exit of struct kvm_run, include/uapi/linux/kvm.h
-        """
-        await self._scheduler.point(self.immediate_exit.write)
-        self.must_exit = True

@@ -1,4 +1,4 @@
-"""What x86 adds to an update: reverse maps, and the last gfn."""
+"""What x86 adds to an update: reverse maps, the last gfn, a bound on shadow pages."""
 
 from __future__ import annotations
 
@@ -10,11 +10,16 @@ from memslots.errors import MemoryRegionError
 from memslots.profile import X86_64_LINUX_6_18
 from memslots.region import Region
 from memslots.slot import LOG_DIRTY_PAGES, MemorySlot
+from memslots.tracepoints import MemoryAllocated
 from rcu.reclaim import is_reclaimed
 from rcu.schedule.pool import TaskPool
+from rcu.tracepoints import LockAcquired
+from tests.support.running import Run
 from tests.vcpus.world import World, region, run_alone
-from vcpus.shadow_roots import Rmaps, SlotArchX86
-from vcpus.tracepoints import RmapsAllocated
+from vcpus.arch_x86 import ArchX86, default_mmu_pages
+from vcpus.shadow_mmu import ShadowMmu
+from vcpus.shadow_roots import Rmaps, ShadowRoots, SlotArchX86
+from vcpus.tracepoints import MmuPagesChanged
 
 MAX_GFN = X86_64_LINUX_6_18.max_gfn
 SLOT = region(1, 0x10, 4)
@@ -98,8 +103,8 @@ async def test_slots_are_created_without_reverse_maps_until_they_are_needed(
         assert maps.npages == 2
 
     run = await run_alone(pool, body, SLOT)
-    told = [e.slot for *_, e in run.records if isinstance(e, RmapsAllocated)]
-    assert told == [1, 2, 3]
+    told = [e for *_, e in run.records if isinstance(e, MemoryAllocated)]
+    assert [each.slot for each in told if each.kind == "rmap"] == [1, 2, 3]
 
 
 async def test_reverse_maps_are_allocated_once(pool: TaskPool) -> None:
@@ -163,3 +168,60 @@ async def test_every_address_space_gets_its_reverse_maps(pool: TaskPool) -> None
             assert rmaps(slot) is not None
 
     await run_alone(pool, body, SLOT, region(0x10001, 0x10), address_spaces=2)
+
+
+@pytest.mark.parametrize(
+    ("pages", "bound"),
+    [(0, 64), (3249, 64), (3250, 65), (50_000, 1000), ((1 << 46) - 1, 1407374883553)],
+)
+def test_two_percent_of_the_pages_but_at_least_64_may_be_shadow_pages(
+    pages: int, bound: int
+) -> None:
+    assert default_mmu_pages(pages) == bound
+
+
+def bounds(run: Run[World]) -> list[int]:
+    events = (event for *_, event in run.records)
+    return [e.n_max_mmu_pages for e in events if isinstance(e, MmuPagesChanged)]
+
+
+async def test_the_budget_is_recomputed_only_if_the_count_has_changed(
+    pool: TaskPool,
+) -> None:
+    seen: list[int | None] = []
+
+    async def body(world: World) -> None:
+        for request in (
+            region(2, 0x1000, npages=5000),
+            region(2, 0x1000, npages=5000, flags=LOG_DIRTY_PAGES),
+            region(2, 0x3000, npages=5000, flags=LOG_DIRTY_PAGES),
+            region(3, 0x100, npages=40),
+            region(2, 0, npages=0),
+        ):
+            assert await answer(world, request) == 0
+            seen.append(world.arch.mmu.max_pages)
+
+    run = await run_alone(pool, body, region(npages=10))
+    assert seen == [100, 100, 100, 101, 64]
+    assert bounds(run) == [64, 100, 101, 64]
+    locks = [e.lock for *_, e in run.records if isinstance(e, LockAcquired)]
+    # Each time the bound changed; twice for each flush; once to write-protect.
+    assert locks.count("mmu_lock") == 3 + 2 * 2 + 1
+
+
+async def test_installed_slots_count_for_the_bound(pool: TaskPool) -> None:
+    async def body(world: World) -> None:
+        assert world.arch.mmu.max_pages == 200
+
+    assert bounds(await run_alone(pool, body, region(npages=10_000))) == [200]
+
+
+async def test_a_bound_that_user_space_has_set_stays(pool: TaskPool) -> None:
+    async def body(world: World) -> None:
+        mmu = ShadowMmu(world.vm, ShadowRoots(world.vm))
+        mmu.max_pages = 3
+        world.vm.arch = ArchX86(world.vm, shadow_roots=mmu.shadow_roots, mmu=mmu)
+        assert await answer(world, region(2, 0x10_000, npages=10_000)) == 0
+        assert mmu.max_pages == 3
+
+    assert bounds(await run_alone(pool, body, region(npages=10_000))) == [200]

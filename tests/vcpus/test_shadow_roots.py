@@ -38,7 +38,7 @@ userspace_addr = 0x7f0000100000
 name = "nested"
 [[readers]]
 name = "reader"
-gpas = [0x0, 0x10000]
+accesses = [{ gpa = 0x0 }, { gpa = 0x10000 }]
 repeat = 3
 [[writers]]
 name = "vmm"
@@ -70,9 +70,9 @@ class RememberingRoots(ShadowRoots):
         super().__init__(vm)
         self.made: list[Rmaps] = []
 
-    def allocate(self, slot: MemorySlot) -> None:
+    def allocate_rmaps(self, slot: MemorySlot) -> None:
         had = isinstance(slot.arch, SlotArchX86) and slot.arch.rmaps is not None
-        super().allocate(slot)
+        super().allocate_rmaps(slot)
         assert isinstance(slot.arch, SlotArchX86)
         assert slot.arch.rmaps is not None
         if not had:
