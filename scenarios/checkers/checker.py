@@ -46,6 +46,7 @@ class Checker(ABC):
         id: Its name.
         sentence: The rule.
         source: Where the kernel states it.
+        invariants: Which of the kernel's invariants it stands for.
         exercised: How often the rule was really put to the test.
         count: How often it was broken.
         violations: The first of those.
@@ -54,6 +55,7 @@ class Checker(ABC):
     id: ClassVar[str]
     sentence: ClassVar[str]
     source: ClassVar[str]
+    invariants: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, history: History) -> None:
         self.history = history

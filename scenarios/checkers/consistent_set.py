@@ -21,6 +21,7 @@ class ConsistentSet(Checker):
         " before, with INVALID, or after an update"
     )
     source = "KVM: struct kvm_memory_slot, include/linux/kvm_host.h"
+    invariants = ("I4",)
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""

@@ -21,6 +21,7 @@ class Deadlock(Checker):
     id = "deadlock"
     sentence = "no task waits for what nobody who is left can do"
     source = "Linux: Documentation/locking/lockdep-design.rst"
+    invariants = ("I17",)
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""

@@ -20,14 +20,17 @@ class GenerationUnique(Checker):
     id = "generation-unique"
     sentence = (
         "a published set carries a generation that no other content ever had: the old"
-        " one marked as in progress, then a larger one, of its own address space"
+        " one marked as in progress, then a larger one, of its own address space; the"
+        " next set of the VM is published only after that"
     )
     source = "KVM: kvm_swap_active_memslots, virt/kvm/kvm_main.c"
+    invariants = ("I8", "I9", "I10")
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
         self._content: dict[tuple[int, int], tuple[int, int]] = {}
         self._latest: dict[int, int] = {}
+        self._swap: tuple[Record, SetsSwapped] | None = None
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
@@ -46,10 +49,20 @@ class GenerationUnique(Checker):
                 f"set {event.set} was published as generation {event.generation},"
                 " without the mark that an update is in progress",
             )
+        if self._swap is not None:
+            at, swap = self._swap
+            self.violate(
+                record,
+                f"set {event.set} of address space {event.as_id} was published while"
+                f" set {swap.set} of address space {swap.as_id}, published by"
+                f" {at.actor} in step {at.step}, is still marked",
+            )
+        self._swap = record, event
         self._stands_for(record, event.as_id, event.set, event.generation)
 
     def _advanced(self, record: Record, event: GenerationAdvanced) -> None:
         self.exercised += 1
+        self._swap = None
         space = self.history.spaces[event.as_id]
         latest = self._latest.get(event.as_id, space.generation)
         generation = event.generation

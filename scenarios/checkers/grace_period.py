@@ -26,6 +26,7 @@ class GracePeriod(Checker):
         " begun before it was asked for has ended"
     )
     source = "Linux: synchronize_srcu, call_srcu, kernel/rcu/srcutree.c"
+    invariants = ("I6",)
 
     def __init__(self, history: History) -> None:
         super().__init__(history)

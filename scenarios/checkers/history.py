@@ -6,7 +6,7 @@ undoes each change: a set can be asked what it held when a reader got hold of it
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
 from typing import Any
 
@@ -14,6 +14,9 @@ import attrs
 
 from memslots.tracepoints import (
     AddressSpaceMade,
+    SetCopied,
+    SetFreed,
+    SetGivenUp,
     SetsSwapped,
     SlotData,
     SlotInstalled,
@@ -50,13 +53,19 @@ class SetContent:
         left = None if old is None else self.by_serial.pop(old, None)
         if left is not None and self.by_gfn.get(left.base_gfn) is left:
             del self.by_gfn[left.base_gfn]
-            self.first_gfns.remove(left.base_gfn)
+            del self.first_gfns[bisect_left(self.first_gfns, left.base_gfn)]
         if new is not None:
             if new.base_gfn not in self.by_gfn:
                 insort(self.first_gfns, new.base_gfn)
             self.by_gfn[new.base_gfn] = new
             self.by_serial[new.serial] = new
         self.edits.append((left, new))
+
+    def copy(self) -> SetContent:
+        """A set that holds the same and has never been edited."""
+        return SetContent(
+            self.by_gfn.copy(), self.by_serial.copy(), self.first_gfns.copy()
+        )
 
     def find(self, gfn: int) -> SlotData | None:
         """The slot that contains ``gfn`` now."""
@@ -79,21 +88,26 @@ class SetContent:
 
 @attrs.define(eq=False)
 class AddressSpace:
-    """Two sets and which of them readers find.
+    """Its sets and which of them readers find.
 
     Attributes:
         generation: First generation of its sets.
         generation_step: By how much it grows with each swap.
-        sets: What each set holds.
+        at_rest: How many sets it has while no update is under way.
+        sets: What each set holds that has not been freed, by its number.
+        freed: What each set held that has been freed, if a reader still held it then.
         active: The set that readers find.
     """
 
     generation: int
     generation_step: int
-    sets: tuple[SetContent, SetContent] = attrs.field(
-        factory=lambda: (SetContent(), SetContent())
-    )
+    at_rest: int
+    sets: dict[int, SetContent] = attrs.field(init=False)
+    freed: dict[int, SetContent] = attrs.field(factory=dict)
     active: int = 0
+
+    def __attrs_post_init__(self) -> None:
+        self.sets = {index: SetContent() for index in range(self.at_rest)}
 
 
 @attrs.define(eq=False)
@@ -138,6 +152,9 @@ class History:
             SlotInstalled: self._installed,
             SlotReplaced: self._replaced,
             SetsSwapped: self._swapped,
+            SetCopied: self._copied,
+            SetFreed: self._freed,
+            SetGivenUp: self._given_up,
             SectionBegan: self._began,
             SectionEnded: self._ended,
             SetDereferenced: self._dereferenced,
@@ -152,21 +169,41 @@ class History:
         return self.sections.get(actor, [])
 
     def content(self, as_id: int, set_index: int) -> SetContent:
-        """What a set holds."""
-        return self.spaces[as_id].sets[set_index]
+        """What a set holds, or held."""
+        space = self.spaces[as_id]
+        content = space.sets.get(set_index)
+        return space.freed[set_index] if content is None else content
 
     def _made(self, record: Record, event: AddressSpaceMade) -> None:
-        self.spaces[event.as_id] = AddressSpace(event.generation, event.generation_step)
+        self.spaces[event.as_id] = AddressSpace(
+            event.generation, event.generation_step, event.sets
+        )
 
     def _installed(self, record: Record, event: SlotInstalled) -> None:
-        for content in self.spaces[event.as_id].sets:
+        for content in self.spaces[event.as_id].sets.values():
             content.replace(None, event.slot)
+
+    def _given_up(self, record: Record, event: SetGivenUp) -> None:
+        self.spaces[event.as_id].sets[event.set] = SetContent()
 
     def _replaced(self, record: Record, event: SlotReplaced) -> None:
         self.content(event.as_id, event.set).replace(event.old, event.new)
 
     def _swapped(self, record: Record, event: SetsSwapped) -> None:
         self.spaces[event.as_id].active = event.set
+
+    def _copied(self, record: Record, event: SetCopied) -> None:
+        sets = self.spaces[event.as_id].sets
+        sets[event.set] = sets[event.from_set].copy()
+
+    def _freed(self, record: Record, event: SetFreed) -> None:
+        space = self.spaces[event.as_id]
+        content = space.sets.pop(event.set, None)
+        if content is None:
+            return  # it is freed a second time
+        where = event.as_id, event.set
+        held = any(where in section.ever_held for section in self.open_sections())
+        space.freed[event.set] = content if held else SetContent()
 
     def _began(self, record: Record, event: SectionBegan) -> None:
         section = Section(record.actor, event.domain, event.srcu_idx, record.step)

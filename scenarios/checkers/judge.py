@@ -13,14 +13,23 @@ from memslots.tracepoints import RegionReturned
 from rcu.schedule.report import Ending
 from rcu.trace import Event, Record
 from rcu.tracepoints import GracePeriodEnded, RuleWasBroken
+from scenarios.checkers.arch_data_kept import ArchDataKept
 from scenarios.checkers.checker import Checker, Violation
 from scenarios.checkers.consistent_set import ConsistentSet
 from scenarios.checkers.deadlock import Deadlock
+from scenarios.checkers.freed_once import FreedOnce
 from scenarios.checkers.generation_unique import GenerationUnique
 from scenarios.checkers.grace_period import GracePeriod
+from scenarios.checkers.guest_sees import GuestSees
 from scenarios.checkers.history import History
+from scenarios.checkers.invalid_is_seen import InvalidIsSeen
 from scenarios.checkers.lock_order import LockOrder
+from scenarios.checkers.mmio_cache_fresh import MmioCacheFresh
+from scenarios.checkers.no_dirty_page_lost import NoDirtyPageLost
+from scenarios.checkers.no_stale_translation import NoStaleTranslation
 from scenarios.checkers.no_use_after_free import NoUseAfterFree
+from scenarios.checkers.notifier_balanced import NotifierBalanced
+from scenarios.checkers.page_count import PageCount
 from scenarios.checkers.results_match import Mismatch, ResultsMatch
 from scenarios.checkers.retired_set_quiet import RetiredSetQuiet
 from scenarios.checkers.sets_converge import SetsConverge
@@ -37,6 +46,15 @@ CHECKERS: dict[str, type[Checker]] = {
         LockOrder,
         Deadlock,
         ResultsMatch,
+        GuestSees,
+        FreedOnce,
+        PageCount,
+        ArchDataKept,
+        InvalidIsSeen,
+        NoStaleTranslation,
+        MmioCacheFresh,
+        NotifierBalanced,
+        NoDirtyPageLost,
     )
 }
 """Every checker by its id."""

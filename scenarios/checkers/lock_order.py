@@ -31,6 +31,7 @@ class LockOrder(Checker):
         " slots_lock is never acquired inside a read section of kvm->srcu"
     )
     source = "KVM: Documentation/virt/kvm/locking.rst"
+    invariants = ("I17",)
 
     def __init__(self, history: History) -> None:
         super().__init__(history)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from memslots.tracepoints import SlotFreed
+from memslots.tracepoints import SetFreed, SetGivenUp, SlotFreed
 from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
@@ -14,24 +14,30 @@ from vcpus.tracepoints import SlotLookedUp
 
 
 class NoUseAfterFree(Checker):
-    """Follows slot objects from the lookup that found them to the free."""
+    """Follows slots, and sets, from the reader that found them to the free."""
 
     id = "no-use-after-free"
     sentence = (
         "a slot is freed once, when no set holds it and no section is open that found"
-        " it, and is never found again"
+        " it, and is never found again; and so is a set, when it is not active and no"
+        " section is open that got hold of it"
     )
     source = "KVM: kvm_set_memslot, virt/kvm/kvm_main.c"
+    invariants = ("I7",)
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
         self._freed: dict[int, Record] = {}
+        self._freed_sets: dict[tuple[int, int], Record] = {}
+        self._given_up: set[tuple[int, int]] = set()
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
         return {
             SlotLookedUp: self._looked_up,
             SlotFreed: self._freed_slot,
+            SetFreed: self._freed_set,
+            SetGivenUp: self._gave_up,
             RuleWasBroken: self.rule_was_broken,
         }
 
@@ -47,6 +53,14 @@ class NoUseAfterFree(Checker):
                 record,
                 f"a lookup of gfn {event.gfn:#x} found slot {event.slot.id} #{serial},"
                 f" which {freed.actor} freed in step {freed.step}",
+            )
+        where = event.as_id, event.set
+        if where in self._freed_sets:
+            freed = self._freed_sets[where]
+            self.violate(
+                record,
+                f"a lookup of gfn {event.gfn:#x} went to set {event.set}, which"
+                f" {freed.actor} freed in step {freed.step}",
             )
 
     def _freed_slot(self, record: Record, event: SlotFreed) -> None:
@@ -68,8 +82,33 @@ class NoUseAfterFree(Checker):
                     f" in the section that began in step {section.step}",
                 )
         space = self.history.spaces[event.as_id]
-        for index, content in enumerate(space.sets):
+        for index, content in space.sets.items():
             if serial in content.by_serial:
                 self.violate(
                     record, f"slot #{serial} is freed while set {index} has it"
+                )
+
+    def _gave_up(self, record: Record, event: SetGivenUp) -> None:
+        self._given_up.add((event.as_id, event.set))
+
+    def _freed_set(self, record: Record, event: SetFreed) -> None:
+        self.exercised += 1
+        where = event.as_id, event.set
+        if where in self._freed_sets:
+            earlier = self._freed_sets[where]
+            self.violate(
+                record,
+                f"set {event.set} is freed a second time, after {earlier.actor} in step"
+                f" {earlier.step}",
+            )
+        self._freed_sets[where] = record
+        active = self.history.spaces[event.as_id].active == event.set
+        if active and where not in self._given_up:
+            self.violate(record, f"set {event.set} is freed while it is active")
+        for section in self.history.open_sections():
+            if where in section.ever_held:
+                self.violate(
+                    record,
+                    f"set {event.set} is freed while {section.actor}, who got hold of"
+                    f" it, is in the section that began in step {section.step}",
                 )

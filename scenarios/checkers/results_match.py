@@ -12,7 +12,13 @@ from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History
-from scenarios.tracepoints import BegunLate, OrderUnknown, ResultCompared
+from scenarios.tracepoints import (
+    BegunLate,
+    NoOrder,
+    OrderUnknown,
+    ResultCompared,
+    UpdatesLost,
+)
 
 
 @attrs.frozen
@@ -33,7 +39,7 @@ class Mismatch:
 
 
 class ResultsMatch(Checker):
-    """Compares results; where recorded calls overlapped, it can only doubt.
+    """Compares results; where their order is not known, it can only doubt.
 
     Attributes:
         mismatches: Every call with another result than the known one.
@@ -48,13 +54,16 @@ class ResultsMatch(Checker):
         super().__init__(history)
         self.mismatches: list[Mismatch] = []
         self.doubt = ""
+        self._contradicted = False
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
         return {
             ResultCompared: self._compared,
             OrderUnknown: self._order_unknown,
+            NoOrder: self._no_order,
             BegunLate: self._begun_late,
+            UpdatesLost: self._updates_lost,
             RuleWasBroken: self.rule_was_broken,
         }
 
@@ -67,13 +76,27 @@ class ResultsMatch(Checker):
         if event.pairs == 1:
             overlap = "1 pair of recorded calls overlaps and its order matters"
         where = f"(lines {first}{more})"
-        self._doubt(f"{overlap} {where}: the real kernel's order is not known")
+        text = f"{overlap} {where}: the real kernel's order is not known"
+        if event.states:
+            text += f", the search for it gave up after {event.states:,} states"
+        self._doubt(text)
+
+    def _no_order(self, record: Record, event: NoOrder) -> None:
+        """The recording is at fault, or the rules: no run can give its answers."""
+        self._contradicted = True
+        self.violate(record, event.text)
 
     def _begun_late(self, record: Record, event: BegunLate) -> None:
         lines = ", ".join(map(str, event.lines))
         self._doubt(
             f"slots were deleted that no recorded call has made (lines {lines}): the"
             " recording began late; record from the VMM's start"
+        )
+
+    def _updates_lost(self, record: Record, event: UpdatesLost) -> None:
+        lines = ", ".join(map(str, event.lines))
+        self._doubt(
+            f"updates are missing that the recording does not show (lines {lines})"
         )
 
     def _doubt(self, text: str) -> None:
@@ -87,7 +110,7 @@ class ResultsMatch(Checker):
             event.line, event.region, _name(event.expected), _name(event.result)
         )
         self.mismatches.append(mismatch)
-        if not self.doubt:
+        if not (self.doubt or self._contradicted):
             self.violate(
                 record,
                 f"the call of line {event.line} ({event.region}) returned"

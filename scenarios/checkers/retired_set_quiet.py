@@ -20,6 +20,7 @@ class RetiredSetQuiet(Checker):
         " reader got hold of it"
     )
     source = "KVM: kvm_swap_active_memslots, virt/kvm/kvm_main.c"
+    invariants = ("I5", "I6")
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""

@@ -7,8 +7,8 @@ from memslots.slot import MemorySlot
 from memslots.slot_set import Memslots
 from memslots.units import Gpa
 from memslots.update import Update
-from vcpus.guest_memory import GuestMemory, Outcome
-from vcpus.lookup import Looker
+from vcpus.guest_memory import GuestMemory, Reader
+from vcpus.page_fault import FaultingVcpu, Outcome, PageFaults
 from vcpus.shadow_roots import ShadowRoots
 from vcpus.vcpu import Vcpu
 
@@ -86,13 +86,13 @@ class ForgetsTheCache(Update):
 # Readers.
 
 
-class FaultsOutsideTheSection(GuestMemory):
-    """Resolves a page fault without the protection of a read section."""
+class FaultsOutsideTheSection(PageFaults):
+    """Handles a page fault without the protection of a read section."""
 
-    async def fault_in(self, vcpu: Looker, gpa: Gpa, *, write: bool) -> Outcome:
+    async def handle(self, vcpu: FaultingVcpu, gpa: Gpa, *, write: bool) -> Outcome:
         assert isinstance(vcpu, Vcpu)
         await vcpu.srcu_read_unlock()
-        outcome = await super().fault_in(vcpu, gpa, write=write)
+        outcome = await super().handle(vcpu, gpa, write=write)
         await vcpu.srcu_read_lock()
         return outcome
 
@@ -113,10 +113,10 @@ class ReadsFivePages(GuestMemory):
 
     times = 5
 
-    async def read_guest_without_vcpu(self, as_id: int, gpa: Gpa) -> int:
+    async def read_guest_page(self, reader: Reader, gpa: Gpa, length: int) -> int:
         for _ in range(self.times - 1):
-            await super().read_guest_without_vcpu(as_id, gpa)
-        return await super().read_guest_without_vcpu(as_id, gpa)
+            await super().read_guest_page(reader, gpa, length)
+        return await super().read_guest_page(reader, gpa, length)
 
 
 class ReadsTwentyPages(ReadsFivePages):

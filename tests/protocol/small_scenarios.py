@@ -43,7 +43,7 @@ cpus = 1
 {_SLOT}
 [[readers]]
 name = "reader"
-gpas = [0x0]
+accesses = [{{ gpa = 0x0 }}]
 repeat = 40
 [[writers]]
 name = "hotplug"
@@ -60,11 +60,11 @@ cpus = 8
 {_SLOT}
 [[readers]]
 name = "short"
-gpas = [0x500000]
+accesses = [{{ gpa = 0x500000 }}]
 repeat = 240
 [[readers]]
 name = "long"
-gpas = [0x0]
+accesses = [{{ gpa = 0x0 }}]
 repeat = 40
 [[writers]]
 name = "hotplug"

@@ -75,6 +75,18 @@ def test_a_generation_belongs_to_its_address_space() -> None:
     assert outcome(GenerationUnique, records + bad) == (2, [(2, "writer", seen)])
 
 
+def test_a_vm_makes_one_swap_at_a_time() -> None:
+    records = space(X, of=2) + space(X, as_id=1, of=2)
+    good = story(swap(1, IN_PROGRESS), advance(1, 2), swap(1, 1 | IN_PROGRESS, as_id=1))
+    assert outcome(GenerationUnique, records + good) == (3, [])
+    bad = story(swap(1, IN_PROGRESS), swap(1, 1 | IN_PROGRESS, as_id=1))
+    seen = (
+        "set 1 of address space 1 was published while set 1 of address space 0,"
+        " published by writer in step 1, is still marked"
+    )
+    assert outcome(GenerationUnique, records + bad) == (2, [(2, "writer", seen)])
+
+
 def test_the_same_number_for_another_content_is_refused() -> None:
     lines = story(
         look("vcpu0", 0, 0x10, X, generation=5),

@@ -74,7 +74,8 @@ def test_a_slot_that_was_never_there_leaves_nothing() -> None:
 def test_installed_slots_are_in_both_sets_and_set_0_is_active() -> None:
     history = history_of(space(X, Y))
     (only,) = history.spaces.values()
-    assert [content.by_gfn for content in only.sets] == [{0x10: X, 0x20: Y}] * 2
+    contents = only.sets.values()
+    assert [content.by_gfn for content in contents] == [{0x10: X, 0x20: Y}] * 2
     assert (only.active, only.generation, only.generation_step) == (0, 0, 1)
 
 

@@ -9,7 +9,13 @@ import pytest
 from rcu.trace import Event
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.results_match import Mismatch, ResultsMatch
-from scenarios.tracepoints import BegunLate, OrderUnknown, ResultCompared
+from scenarios.tracepoints import (
+    BegunLate,
+    NoOrder,
+    OrderUnknown,
+    ResultCompared,
+    UpdatesLost,
+)
 from tests.scenarios.checkers.story import alone, outcome, story, told
 
 
@@ -66,6 +72,38 @@ def test_a_recording_that_began_late_proves_nothing_either() -> None:
     assert isinstance(checker, ResultsMatch)
     assert checker.doubt.startswith("1 pair of recorded calls overlaps")
     assert checker.doubt.endswith(f"is not known; {why}")
+
+
+def test_a_search_that_gave_up_says_after_how_much() -> None:
+    gave_up = ("setup", OrderUnknown(1, ((3, 4),), 1_000_001))
+    checker = alone(ResultsMatch, story(gave_up))
+    assert isinstance(checker, ResultsMatch)
+    assert checker.doubt.endswith(
+        "order is not known, the search for it gave up after 1,000,001 states"
+    )
+
+
+def test_updates_that_the_recording_does_not_show_make_a_mismatch_prove_nothing() -> (
+    None
+):
+    lost = ("setup", UpdatesLost((2, 9)))
+    checker = alone(ResultsMatch, story(lost, compared(0, -errno.EINVAL)))
+    assert isinstance(checker, ResultsMatch)
+    assert (checker.exercised, told(checker)) == (1, [])
+    assert checker.doubt == (
+        "updates are missing that the recording does not show (lines 2, 9)"
+    )
+
+
+def test_answers_that_no_order_explains_are_one_violation() -> None:
+    none = ("setup", NoOrder(5, (3, 4), "no order explains it"))
+    lines = story(none, compared(0, -errno.EEXIST), compared(0, 0))
+    checker = alone(ResultsMatch, lines)
+    assert isinstance(checker, ResultsMatch)
+    assert told(checker) == [(1, "setup", "no order explains it")]
+    # What the run answers depends on its own order then.
+    assert (checker.exercised, len(checker.mismatches)) == (2, 1)
+    assert not checker.doubt
 
 
 def test_many_overlaps_are_counted_and_the_first_five_named() -> None:

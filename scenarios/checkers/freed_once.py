@@ -1,0 +1,182 @@
+"""What is allocated for slots is freed once, and neither too late nor too early."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from memslots.allocator import Allocation
+from memslots.tracepoints import (
+    MemoryAllocated,
+    MemoryFreed,
+    MemoryHeld,
+    SlotFreed,
+    SlotReplaced,
+    VmDestroyed,
+)
+from rcu.errors import DoubleFree
+from rcu.trace import Event, Record
+from rcu.tracepoints import LockReleased, RuleWasBroken
+from scenarios.checkers.checker import Checker
+from scenarios.checkers.history import History
+
+SLOT = Allocation.SLOT.value
+INVALID_SLOT = Allocation.INVALID_SLOT.value
+
+
+class Piece(NamedTuple):
+    """One allocation.
+
+    Attributes:
+        kind: What it is; a slot object is one whether INVALID or not.
+        slot: Serial of the slot object it was made for.
+    """
+
+    kind: str
+    slot: int
+
+    def __str__(self) -> str:
+        if self.kind == SLOT:
+            return f"slot #{self.slot}"
+        return f"the {self.kind} of slot #{self.slot}"
+
+
+class FreedOnce(Checker):
+    """Follows each allocation and the slot objects that point to it."""
+
+    id = "freed-once"
+    sentence = (
+        "what is allocated for a slot is freed once: whenever slots_lock is free, what"
+        " the slots of the sets point to is not freed, and all else is"
+    )
+    source = "KVM: kvm_commit_memory_region, virt/kvm/kvm_main.c"
+    invariants = ("I18",)
+
+    def __init__(self, history: History) -> None:
+        super().__init__(history)
+        self._alive: dict[Piece, Record] = {}
+        self._freed: dict[Piece, Record] = {}
+        self._held: dict[int, set[Piece]] = {}  # by serial of who points to them
+        self._holders: dict[Piece, set[int]] = {}
+        self._touched: dict[Piece, None] = {}  # since slots_lock was released
+
+    def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
+        """See `Checker.handlers`."""
+        return {
+            MemoryAllocated: self._allocated,
+            MemoryHeld: self._held_anew,
+            SlotReplaced: self._replaced,
+            MemoryFreed: self._memory_freed,
+            SlotFreed: self._slot_freed,
+            LockReleased: self._released,
+            VmDestroyed: self._destroyed,
+            RuleWasBroken: self.rule_was_broken,
+        }
+
+    def rule_was_broken(self, record: Record, event: RuleWasBroken) -> None:
+        """See `Checker.rule_was_broken`; a second free is told here, too."""
+        if event.rule == DoubleFree.__name__:
+            self.exercised += 1
+            self.violate(record, f"{event.rule}: {event.text}")
+        else:
+            super().rule_was_broken(record, event)
+
+    def _allocated(self, record: Record, event: MemoryAllocated) -> None:
+        kind = SLOT if event.kind == INVALID_SLOT else event.kind
+        piece = Piece(kind, event.slot)
+        self._alive[piece] = record
+        self._hold(event.slot, self._held.get(event.slot, set()) | {piece})
+
+    def _held_anew(self, record: Record, event: MemoryHeld) -> None:
+        pieces = {Piece(SLOT, event.slot)}
+        for kind, made_for in (
+            (Allocation.DIRTY_BITMAP, event.dirty_bitmap),
+            (Allocation.RMAP, event.rmap),
+            (Allocation.LPAGE_INFO, event.lpage_info),
+            (Allocation.GFN_TRACK, event.gfn_track),
+        ):
+            if made_for is not None:
+                pieces.add(Piece(kind.value, made_for))
+        self._hold(event.slot, pieces)
+
+    def _replaced(self, record: Record, event: SlotReplaced) -> None:
+        """Who points to it has left a set, or entered one."""
+        entered = None if event.new is None else event.new.serial
+        for serial in (event.old, entered):
+            if serial is not None:
+                self._touch(self._held.get(serial, set()))
+
+    def _memory_freed(self, record: Record, event: MemoryFreed) -> None:
+        self._free(record, Piece(event.kind, event.slot))
+
+    def _slot_freed(self, record: Record, event: SlotFreed) -> None:
+        self._free(record, Piece(SLOT, event.serial))
+        self._hold(event.serial, set())
+
+    def _free(self, record: Record, piece: Piece) -> None:
+        self.exercised += 1
+        if piece in self._freed:
+            earlier = self._freed[piece]
+            self.violate(
+                record,
+                f"{piece} is freed a second time, after {earlier.actor} in step"
+                f" {earlier.step}",
+            )
+        self._alive.pop(piece, None)
+        self._freed[piece] = record
+        self._touched[piece] = None
+
+    def _hold(self, serial: int, pieces: set[Piece]) -> None:
+        """Let the slot object point to these, and to nothing else."""
+        before = self._held.pop(serial, set())
+        for piece in before - pieces:
+            self._holders[piece].discard(serial)
+        for piece in pieces:
+            self._holders.setdefault(piece, set()).add(serial)
+        if pieces:
+            self._held[serial] = pieces
+        self._touch(before | pieces)
+
+    def _touch(self, pieces: set[Piece]) -> None:
+        self._touched.update(dict.fromkeys(sorted(pieces)))
+
+    def _released(self, record: Record, event: LockReleased) -> None:
+        if event.lock != "slots_lock":
+            return
+        for piece in self._touched:
+            self.exercised += 1
+            self._judge(record, piece)
+        self._touched.clear()
+
+    def _judge(self, record: Record, piece: Piece) -> None:
+        users = [s for s in self._holders.get(piece, ()) if self._is_in_a_set(s)]
+        if piece in self._alive and not users:
+            made = self._alive[piece]
+            self.violate(
+                record,
+                f"slots_lock was released while {piece}, which {made.actor} allocated"
+                f" in step {made.step}, is not freed and belongs to no slot of a set",
+            )
+        if piece in self._freed and users:
+            freed = self._freed[piece]
+            self.violate(
+                record,
+                f"slots_lock was released while slot #{min(users)}, which is in a set,"
+                f" points to {piece}, which {freed.actor} freed in step {freed.step}",
+            )
+
+    def _is_in_a_set(self, serial: int) -> bool:
+        return any(
+            serial in content.by_serial
+            for space in self.history.spaces.values()
+            for content in space.sets.values()
+        )
+
+    def _destroyed(self, record: Record, event: VmDestroyed) -> None:
+        self.exercised += 1
+        for piece, made in self._alive.items():
+            self.violate(
+                record,
+                f"the VM is destroyed, but {piece}, which {made.actor} allocated in"
+                f" step {made.step}, was never freed",
+            )
