@@ -62,8 +62,9 @@ def unsigned(name: str, text: str, bits: int) -> int:
 
 
 def descriptor(name: str, text: str) -> int:
-    """Return a file descriptor; negative ones stay -1."""
-    return _within(name, text, integer(text), -1, MAX_FD)
+    """Return a file descriptor, -1 for what can be none, however it is written."""
+    value = _within(name, text, integer(text), -1, (1 << UINT32_BITS) - 1)
+    return value if value <= MAX_FD else -1
 
 
 def answer(name: str, text: str) -> int:

@@ -8,7 +8,15 @@ KVM: struct kvm_userspace_memory_region, include/uapi/linux/kvm.h
 
 from __future__ import annotations
 
+import sys
+
 import attrs
+
+from memslots.region import Region
+from memslots.units import Gpa, Hva
+
+NEVER = sys.maxsize
+"""Where a call returned whose answer the trace does not hold."""
 
 _AS_ID_SHIFT = 16
 _SLOT_ID_MASK = (1 << _AS_ID_SHIFT) - 1
@@ -29,9 +37,11 @@ class RegionCall:
         guest_phys_addr: First guest-physical byte.
         memory_size: Bytes; 0 asks for the slot's deletion.
         userspace_addr: First byte in the VMM's own memory.
-        result: 0, or the negative errno.
+        result: 0, or the negative errno; None if the trace does not hold it: the call
+            may have taken effect or not.
         entered: Position of the entry in the file's order: a line number.
-        returned: Position of the answer; equals ``entered`` on a one-line call.
+        returned: Position of the answer; equals ``entered`` on a one-line call;
+            ``NEVER`` without an answer.
         guest_memfd: The guest_memfd descriptor, None without one.
         guest_memfd_offset: Offset into it, None without one.
         v2: The line carried the fields of KVM_SET_USER_MEMORY_REGION2.
@@ -46,7 +56,7 @@ class RegionCall:
     guest_phys_addr: int
     memory_size: int
     userspace_addr: int
-    result: int
+    result: int | None
     entered: int
     returned: int
     guest_memfd: int | None = None
@@ -67,6 +77,37 @@ class RegionCall:
     def guest_phys_end(self) -> int:
         """One past the last requested guest-physical byte."""
         return self.guest_phys_addr + self.memory_size
+
+    @property
+    def request(self) -> Region:
+        """What was asked of the kernel."""
+        return Region(
+            slot=self.slot,
+            flags=self.flags,
+            guest_phys_addr=Gpa(self.guest_phys_addr),
+            memory_size=self.memory_size,
+            userspace_addr=Hva(self.userspace_addr),
+            v2=self.v2,
+            guest_memfd=-1 if self.guest_memfd is None else self.guest_memfd,
+            guest_memfd_offset=self.guest_memfd_offset or 0,
+        )
+
+
+@attrs.frozen(slots=True)
+class GuestMemfdMade:
+    """A guest_memfd that a VM was given.
+
+    Attributes:
+        vm: Key of the VM; see ``RegionCall``.
+        descriptor: What names it from then on.
+        size_bytes: How large it is; None if the trace does not say.
+        returned: Position of the answer in the file's order.
+    """
+
+    vm: str
+    descriptor: int
+    size_bytes: int | None
+    returned: int
 
 
 @attrs.frozen(slots=True)
@@ -105,7 +146,7 @@ class Trace:
 
     Attributes:
         source: The file's name, for messages.
-        format: ``strace`` or ``qemu-trace``.
+        format: ``strace``, ``qemu-trace`` or ``mtree``.
         calls: The updates, in order of entry; ``calls[i].index == i``.
         slot_limit: The kernel's answer about KVM_CAP_NR_MEMSLOTS, None if the
             trace does not hold the question.
@@ -116,7 +157,13 @@ class Trace:
             call that takes two lines counts once.
         unknown_lines: Lines that were not understood.
         unreturned: Lines on which an update was entered whose answer the trace
-            does not hold. Such an update is in no other list.
+            does not hold.
+        pending: Those of them that show what was asked for. Their ``index`` goes on
+            after the calls'.
+        undecoded: Lines of updates that may have succeeded and do not show what was
+            asked for. They are among the unknown lines, too.
+        guest_memfds: What guest_memfds were made, by answer.
+        assumed: What the file does not hold and was made up, in sentences.
     """
 
     source: str
@@ -129,6 +176,10 @@ class Trace:
     other_lines: dict[str, int]
     unknown_lines: UnknownLines
     unreturned: tuple[int, ...]
+    pending: tuple[RegionCall, ...] = ()
+    undecoded: tuple[int, ...] = ()
+    guest_memfds: tuple[GuestMemfdMade, ...] = ()
+    assumed: tuple[str, ...] = ()
 
 
 class TraceError(Exception):

@@ -12,7 +12,7 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from scenarios.traces import qemu_trace, strace, strace_line
+from scenarios.traces import mtree, qemu_trace, strace, strace_line
 from scenarios.traces.call import Trace, TraceError, printable
 from scenarios.traces.lines import (
     LONGEST,
@@ -41,7 +41,8 @@ def read_trace(path: str | Path, *, max_calls: int = MAX_CALLS) -> Trace:
     """Read the memory-region calls that a file recorded.
 
     Args:
-        path: strace output or a QEMU trace log, plain or gzipped.
+        path: strace output, a QEMU trace log, or a layout that QEMU's monitor
+            printed, plain or gzipped.
         max_calls: More updates than this are refused.
 
     Returns:
@@ -125,6 +126,8 @@ def _choose(text: str, tally: Tally) -> tuple[_Parser | None, str]:
         return strace.StraceParser(tally), strace.NAME
     if qemu_trace.recognises(text):
         return qemu_trace.QemuTraceParser(tally), qemu_trace.NAME
+    if mtree.recognises(text):
+        return mtree.MtreeParser(tally), mtree.NAME
     return None, ""
 
 

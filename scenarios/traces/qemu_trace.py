@@ -15,7 +15,7 @@ import attrs
 
 from scenarios.traces.c_numbers import OutOfRange, answer
 from scenarios.traces.mail import MailDecoder, clean
-from scenarios.traces.tally import CUT_OFF, Answered, Tally
+from scenarios.traces.tally import CUT_OFF, Tally, Update
 
 NAME = "qemu-trace"
 
@@ -179,9 +179,9 @@ class QemuTraceParser:
         except ValueError as error:
             self.tally.add_unknown(line, event.text, str(error))
             return
-        region = self.tally.region(line, event.text, fields)
+        region = self.tally.region(line, event.text, fields, result)
         if region is not None:
-            self.tally.add(Answered(line, line, event.thread, _NO_VM, region, result))
+            self.tally.add(Update(line, line, event.thread, _NO_VM, region, result))
 
 
 def _thread(prefix: str) -> str:

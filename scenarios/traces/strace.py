@@ -11,6 +11,7 @@ import re
 
 import attrs
 
+from scenarios.traces.call import NEVER
 from scenarios.traces.mail import MailDecoder
 from scenarios.traces.short_way import ShortWay
 from scenarios.traces.strace_calls import UNDERSTOOD, UPDATES, IoctlCall, StraceCalls
@@ -33,11 +34,11 @@ _LONGEST_WRAPPED = 2000
 
 @attrs.frozen(slots=True)
 class _Begun:
-    """The first part of a call, and whether it asks for an update."""
+    """The first part of a call, and which VM it asks for an update, if any."""
 
     line: int
     text: str
-    update: bool
+    vm: str = ""
 
 
 @attrs.define(slots=True)
@@ -83,8 +84,8 @@ class StraceParser:
             self._clean_line(*held)
         if self._wrapped is not None:
             self.tally.add_unknown(self._wrapped.line, self._wrapped.text, CUT_OFF)
-        for begun in self._begun.values():
-            self._never_resumed(begun)
+        for thread, begun in self._begun.items():
+            self._never_resumed(begun, thread)
 
     def _clean_line(self, number: int, text: str) -> None:
         head = HEAD.match(text)
@@ -106,25 +107,24 @@ class StraceParser:
     def _ioctl(self, number: int, text: str, head: re.Match[str]) -> None:
         kind = request_of(head)
         half = without_half_mark(text)
-        if kind in UPDATES:
-            self._calls.refuse_pointer(number, text, head)
-            if half is None and not has_result(text):
-                self._wrapped = _Begun(number, text, update=True)
-                return
+        if kind in UPDATES and half is None and not has_result(text):
+            self._wrapped = _Begun(number, text)
+            return
         if half is None and kind not in UNDERSTOOD:
             self._other(head["request"], kind, head)
         elif half is None:
             call = IoctlCall(number, number, thread_of(head), text, head)
             self._calls.take(call)
         else:
-            self._begin(_Begun(number, half, kind in UPDATES), thread_of(head), kind)
+            vm = self._calls.vm_of(head) if kind in UPDATES else ""
+            self._begin(_Begun(number, half, vm), thread_of(head), kind)
 
     def _other(self, name: str, kind: str, head: re.Match[str]) -> None:
         self.tally.add_other(kind)
         self._short.learn(name, kind, thread_of(head))
 
     def _begin(self, begun: _Begun, thread: str, kind: str) -> None:
-        self._never_resumed(self._begun.pop(thread, None))
+        self._never_resumed(self._begun.pop(thread, None), thread)
         if kind in UNDERSTOOD:
             self._begun[thread] = begun
         else:
@@ -158,9 +158,13 @@ class StraceParser:
         self.tally.add_unknown(begun.line, begun.text, "incomplete")
         return False
 
-    def _never_resumed(self, begun: _Begun | None) -> None:
-        if begun is not None and begun.update:
-            self.tally.add_unreturned(begun.line)
+    def _never_resumed(self, begun: _Begun | None, thread: str) -> None:
+        if begun is None or not begun.vm:
+            return
+        head = HEAD.match(begun.text)
+        if head is not None:
+            call = IoctlCall(begun.line, NEVER, thread, begun.text, head)
+            self._calls.never_returned(call, begun.vm)
 
 
 def _may_continue(text: str, whole: str) -> bool:

@@ -19,6 +19,7 @@ SET_REGION = "KVM_SET_USER_MEMORY_REGION"
 SET_REGION2 = "KVM_SET_USER_MEMORY_REGION2"
 CREATE_VM = "KVM_CREATE_VM"
 CREATE_VCPU = "KVM_CREATE_VCPU"
+CREATE_GUEST_MEMFD = "KVM_CREATE_GUEST_MEMFD"
 CHECK_EXTENSION = "KVM_CHECK_EXTENSION"
 
 # The type byte 0xae and the number of a request. Direction and size, above
@@ -32,6 +33,7 @@ _REQUESTS = {
     0xAE49: SET_REGION2,
     0xAE80: "KVM_RUN",
     0xAEC0: "KVM_CLEAR_DIRTY_LOG",
+    0xAED4: CREATE_GUEST_MEMFD,
 }
 _IOC = re.compile(r"_IOC\([^,]*, *(\w+), *(\w+), *\w+\)")
 

@@ -13,6 +13,7 @@ import attrs
 
 from scenarios.traces.c_numbers import OutOfRange
 from scenarios.traces.call import (
+    GuestMemfdMade,
     RegionCall,
     Trace,
     TraceError,
@@ -32,15 +33,20 @@ _REST = "other kinds"
 
 
 @attrs.frozen(slots=True)
-class Answered:
-    """An update that has its answer: where it stands, who asked, what came back."""
+class Update:
+    """An update: who asked for what, when, and what came back if anything.
+
+    Attributes:
+        line: Where it stands; by default where it was entered.
+    """
 
     entered: int
     returned: int
     thread: str
     vm: str
     region: Region
-    result: int
+    result: int | None
+    line: int | None = None
 
 
 @attrs.define(slots=True)
@@ -54,19 +60,25 @@ class Tally:
         vcpus: vCPUs created so far.
         others: Lines that are no update, by kind. New kinds come through
             ``add_other``, which keeps their number bounded.
+        guest_memfds: guest_memfds made so far.
+        assumed: What was made up.
     """
 
     source: str
     max_calls: int
     slot_limit: int | None = None
     vcpus: int = 0
-    _calls: list[Answered] = attrs.field(factory=list, init=False)
     others: Counter[str] = attrs.field(factory=Counter, init=False)
+    guest_memfds: list[GuestMemfdMade] = attrs.field(factory=list, init=False)
+    assumed: list[str] = attrs.field(factory=list, init=False)
+    _calls: list[Update] = attrs.field(factory=list, init=False)
+    _pending: list[Update] = attrs.field(factory=list, init=False)
     _unknown: Counter[str] = attrs.field(factory=Counter, init=False)
     _first: list[UnknownLine] = attrs.field(factory=list, init=False)
     _unreturned: list[int] = attrs.field(factory=list, init=False)
+    _undecoded: list[int] = attrs.field(factory=list, init=False)
 
-    def add(self, call: Answered) -> None:
+    def add(self, call: Update) -> None:
         """Enter an update with its answer.
 
         Raises:
@@ -90,12 +102,25 @@ class Tally:
         if len(self._first) < _FIRST_UNKNOWN or why == CUT_OFF:
             self._first.append(UnknownLine(line, printable(text.strip(), _SHOWN), why))
 
+    def add_undecoded(self, line: int, text: str, why: str, result: int | None) -> None:
+        """Enter an update of which only the answer is known."""
+        self.add_unknown(line, text, why)
+        if not result:  # it may have succeeded
+            self._undecoded.append(line)
+
     def add_unreturned(self, line: int) -> None:
-        """Enter an update whose answer is not in the file."""
+        """Enter an update whose answer is not in the file, nor what it asked for."""
         self._unreturned.append(line)
 
-    def region(self, line: int, text: str, fields: dict[str, str]) -> Region | None:
-        """Return the region in *fields*, or None after entering it as unknown.
+    def add_pending(self, call: Update) -> None:
+        """Enter an update whose answer is not in the file."""
+        self._unreturned.append(call.entered)
+        self._pending.append(call)
+
+    def region(
+        self, line: int, text: str, fields: dict[str, str], result: int | None
+    ) -> Region | None:
+        """Return the region in *fields*, or None after entering it as undecoded.
 
         Raises:
             TraceError: A number does not fit its field.
@@ -105,7 +130,7 @@ class Tally:
         except OutOfRange as error:
             raise self.error(f"{error}; correct or delete the line", line) from None
         except ValueError as error:
-            self.add_unknown(line, text, str(error))
+            self.add_undecoded(line, text, str(error), result)
             return None
 
     def error(self, message: str, line: int | None = None) -> TraceError:
@@ -131,8 +156,7 @@ class Tally:
 
     def finish(self, format_name: str, lines: int) -> Trace:
         """Return the trace; the tally is not used afterwards."""
-        answered = sorted(self._calls, key=lambda call: call.entered)
-        calls = tuple(_numbered(index, call) for index, call in enumerate(answered))
+        calls = _numbered(self._calls, 0)
         unknown = UnknownLines(
             count=self._unknown.total(),
             by_why=dict(self._unknown),
@@ -149,14 +173,24 @@ class Tally:
             other_lines=dict(self.others),
             unknown_lines=unknown,
             unreturned=tuple(sorted(self._unreturned)),
+            pending=_numbered(self._pending, len(calls)),
+            undecoded=tuple(sorted(self._undecoded)),
+            guest_memfds=tuple(self.guest_memfds),
+            assumed=tuple(self.assumed),
         )
 
 
-def _numbered(index: int, call: Answered) -> RegionCall:
+def _numbered(updates: list[Update], first: int) -> tuple[RegionCall, ...]:
+    """The updates in order of entry, numbered from *first*."""
+    ordered = sorted(updates, key=lambda update: update.entered)
+    return tuple(_call(index, update) for index, update in enumerate(ordered, first))
+
+
+def _call(index: int, call: Update) -> RegionCall:
     region = call.region
     return RegionCall(
         index=index,
-        line=call.entered,
+        line=call.line or call.entered,
         thread=call.thread or NO_THREAD,
         vm=call.vm,
         slot=region.slot,

@@ -270,14 +270,19 @@ FRAGMENTS = st.sampled_from(
         "Slot#",
         "7@1.2:",
         "kvm_set_user_memory ",
+        "FlatView #0\n",
+        "  0000000000001000-0000000000001fff (prio 0, ram): ",
+        "@0000000000002000",
+        " KVM\n",
     ]
 )
+LAYOUT = "FlatView #1\n  0000000000001000-0000000000001fff (prio 0, ram): ram KVM\n"
 
 
 @given(st.lists(st.one_of(FRAGMENTS, st.text(max_size=5)), max_size=30))
 def test_no_text_whatever_breaks_the_reader(read: Read, parts: list[str]) -> None:
     text = "".join(parts)
-    for content in (text, CALL + text, EVENT + text):
+    for content in (text, CALL + text, EVENT + text, LAYOUT + text):
         with suppress(TraceError):
             calls = read(content).calls
             assert [call.index for call in calls] == list(range(len(calls)))

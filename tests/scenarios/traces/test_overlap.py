@@ -1,5 +1,6 @@
 """Which calls overlap, and that the order of the others cannot be told."""
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import attrs
@@ -7,41 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scenarios.traces.call import RegionCall
+from scenarios.traces.call import NEVER, RegionCall
 from scenarios.traces.overlap import (
     Gate,
-    barrier,
-    completion_rank,
     order_matters,
     overlapping,
+    predecessors,
 )
-
-PAGE = 4096
-
-
-def call(
-    index: int,
-    span: tuple[int, int],
-    slot: int,
-    pages: tuple[int, int],
-    result: int = 0,
-) -> RegionCall:
-    """Make a call on *pages*, half-open, under way during *span*, inclusive."""
-    start, end = pages
-    return RegionCall(
-        index=index,
-        line=span[0],
-        thread=str(index),
-        vm="fd9",
-        slot=slot,
-        flags=0,
-        guest_phys_addr=start * PAGE,
-        memory_size=(end - start) * PAGE,
-        userspace_addr=0x7F0000000000 + index * PAGE,
-        result=result,
-        entered=span[0],
-        returned=span[1],
-    )
+from tests.scenarios.traces.histories import call, spans
 
 
 def test_calls_that_follow_each_other_do_not_overlap() -> None:
@@ -64,7 +38,7 @@ def test_calls_on_different_vms_do_not_overlap() -> None:
     first = call(0, (1, 3), 0, (0, 4))
     second = attrs.evolve(call(1, (2, 4), 0, (0, 4)), vm="fd10")
     assert overlapping([first, second]) == ()
-    assert barrier([first, second]) == [0, 0]
+    assert predecessors([first, call(1, (4, 5), 0, (0, 4))]) == [[], [0]]
 
 
 @pytest.mark.parametrize(
@@ -134,19 +108,38 @@ def test_one_guest_memfd_links_address_spaces() -> None:
     assert order_matters([first, attrs.evolve(second, guest_memfd=8)]) == ()
 
 
-@st.composite
-def spans(draw: st.DrawFn) -> list[tuple[int, int]]:
-    """Draw entries and returns on lines of their own, by entry."""
-    count = draw(st.integers(1, 8))
-    ends = draw(st.permutations([*range(count), *range(count)]))
-    places: dict[int, list[int]] = {}
-    for line, who in enumerate(ends, 1):
-        places.setdefault(who, []).append(line)
-    return sorted((first, last) for first, last in places.values())
+def test_guest_memfd_that_the_slot_was_bound_to_counts() -> None:
+    bound = attrs.evolve(call(0, (1, 1), 0, (0, 4)), guest_memfd=7)
+    deleted = call(1, (2, 4), 0, (0, 0))
+    other = attrs.evolve(call(2, (3, 5), 65536, (8, 9), -22), guest_memfd=7)
+    assert order_matters([bound, deleted, other]) == ((1, 2),)
 
 
-@given(spans())
-def test_overlap_and_barrier_follow_from_their_definitions(
+def test_call_without_an_answer_may_have_succeeded() -> None:
+    silent = call(0, (1, NEVER), 0, (0, 4), None)
+    refused = call(1, (2, 3), 1, (2, 6), -17)
+    gone = call(2, (4, 5), 0, (0, 0))
+    other = call(3, (4, 6), 1, (3, 4), -17)
+    assert set(order_matters([silent, refused, gone, other])) == {
+        (0, 1),
+        (0, 2),
+        (0, 3),
+        (2, 3),
+    }
+
+
+def closure(needed: Sequence[Sequence[int]], place: int) -> set[int]:
+    """All predecessors of a call, also those of its predecessors."""
+    before: set[int] = set()
+    todo = [place]
+    for each in todo:
+        todo += [first for first in needed[each] if first not in before]
+        before.update(needed[each])
+    return before
+
+
+@given(spans(8))
+def test_overlap_and_predecessors_follow_from_their_definitions(
     drawn: list[tuple[int, int]],
 ) -> None:
     calls = [call(index, span, index, (0, 1)) for index, span in enumerate(drawn)]
@@ -155,30 +148,36 @@ def test_overlap_and_barrier_follow_from_their_definitions(
         for a, b in combinations(calls, 2)
         if not (a.returned < b.entered or b.returned < a.entered)
     }
-    rank = completion_rank(calls)
-    for b, needed in zip(calls, barrier(calls), strict=True):
+    needed = predecessors(calls)
+    for b in calls:
         before = {a.index for a in calls if a.returned < b.entered}
-        assert before == {index for index, place in enumerate(rank) if place < needed}
+        assert closure(needed, b.index) == before
+        # None of them is said twice: each is under way with all the others.
+        assert not set(combinations(sorted(needed[b.index]), 2)) - set(
+            overlapping(calls)
+        )
 
 
-@given(spans(), st.data())
+@given(spans(8), st.data())
 def test_gate_lets_a_call_begin_exactly_when_its_predecessors_are_done(
     drawn: list[tuple[int, int]], data: st.DataObject
 ) -> None:
     calls = [call(index, span, index, (0, 1)) for index, span in enumerate(drawn)]
-    gate = Gate.of(calls)
+    pairs = overlapping(calls)
+    also = data.draw(st.sets(st.sampled_from(pairs)) if pairs else st.just(set()))
+    gate = Gate(predecessors(calls, also))
     done: set[int] = set()
     while len(done) < len(calls):
         free = [
             b.index
             for b in calls
             if all(a.index in done for a in calls if a.returned < b.entered)
+            and all(first in done for first, second in also if second == b.index)
         ]
         assert free == [c.index for c in calls if gate.may_begin(c.index)]
         chosen = data.draw(st.sampled_from([who for who in free if who not in done]))
         gate.done(chosen)
         done.add(chosen)
-    assert gate.watermark == len(calls)
 
 
 def answered(calls: list[RegionCall]) -> tuple[list[int], dict[int, range]]:
@@ -254,4 +253,7 @@ def test_functions_take_calls_in_any_order_and_selection() -> None:
     backwards = calls[:1:-1]
     assert set(overlapping(backwards)) == set(overlapping(calls[2:]))
     assert set(order_matters(backwards)) == set(order_matters(calls[2:]))
-    assert barrier(backwards) == barrier(calls[2:])[::-1]
+    places = predecessors(calls[2:])
+    assert predecessors(backwards) == [
+        [3 - place for place in needed] for needed in places[::-1]
+    ]

@@ -212,8 +212,8 @@ def test_unusable_event_is_counted_and_named(read: Read, line: str, why: str) ->
         ("ret=0", "ret=-4096", "ret=-4096 is below -4095"),
         (
             "ret=0",
-            "guest_memfd=2147483648 ret=0",
-            "guest_memfd=2147483648 is above 0x7fffffff",
+            "guest_memfd=4294967296 ret=0",
+            "guest_memfd=4294967296 is above 0xffffffff",
         ),
         ("ret=0", "guest_memfd=-2 ret=0", "guest_memfd=-2 is below -1"),
     ],

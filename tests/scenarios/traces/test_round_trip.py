@@ -84,8 +84,8 @@ def strace_flags(flags: int) -> st.SearchStrategy[str]:
     return st.sampled_from(spellings)
 
 
-def strace_answer(result: int) -> str:
-    return "= 0" if result == 0 else f"= -1 {errno.errorcode[-result]} (Some words)"
+def strace_answer(result: int | None) -> str:
+    return "= 0" if not result else f"= -1 {errno.errorcode[-result]} (Some words)"
 
 
 def c_hex(value: int) -> str:

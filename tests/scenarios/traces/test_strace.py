@@ -6,7 +6,13 @@ from collections.abc import Callable
 import attrs
 import pytest
 
-from scenarios.traces.call import RegionCall, Trace, TraceError
+from scenarios.traces.call import (
+    NEVER,
+    GuestMemfdMade,
+    RegionCall,
+    Trace,
+    TraceError,
+)
 
 Read = Callable[[str], Trace]
 
@@ -202,7 +208,7 @@ def test_second_vm_on_a_descriptor_is_another_vm(read: Read) -> None:
     assert trace.vms == ("fd9#2", "fd9#3")
 
 
-def test_region2_with_a_struct_is_read_should_strace_learn_it(read: Read) -> None:
+def test_region2_with_a_struct_is_read(read: Read) -> None:
     trace = read(
         "ioctl(9, KVM_SET_USER_MEMORY_REGION2, {slot=65539, flags=KVM_MEM_GUEST_MEMFD"
         ", guest_phys_addr=0, memory_size=4096, userspace_addr=0x1000, "
@@ -211,6 +217,12 @@ def test_region2_with_a_struct_is_read_should_strace_learn_it(read: Read) -> Non
     (call,) = trace.calls
     assert (call.as_id, call.slot_id) == (1, 3)
     assert (call.guest_memfd, call.guest_memfd_offset, call.v2) == (14, 0x2000, True)
+
+
+REGION2 = (
+    "slot=3, flags=KVM_MEM_GUEST_MEMFD, guest_phys_addr=0, memory_size=4096,"
+    " userspace_addr=0x1000"
+)
 
 
 @pytest.mark.parametrize(
@@ -222,16 +234,97 @@ def test_region2_with_a_struct_is_read_should_strace_learn_it(read: Read) -> Non
         "0x40a0ae49 /* _IOC(_IOC_WRITE, 0xae, 0x49, 0xa0) */",
     ],
 )
-def test_region2_as_a_pointer_asks_for_the_qemu_trace(
-    read: Read, request_text: str
+@pytest.mark.parametrize(
+    ("rest", "file", "offset"),
+    [
+        ("", None, None),
+        (", guest_memfd_offset=0x2000, guest_memfd=14", 14, 0x2000),
+        (", guest_memfd_offset=0, guest_memfd=14, pad1=0, pad2=[0, 0]", 14, 0),
+        (", guest_memfd_offset=0, guest_memfd=4294967295", None, None),
+        (", guest_memfd_offset=0, guest_memfd=-1, ...", None, None),
+    ],
+)
+def test_region2_is_read_with_any_fields(
+    read: Read, request_text: str, rest: str, file: int | None, offset: int | None
 ) -> None:
-    with pytest.raises(TraceError) as caught:
-        read(f"{CALL} = 0\n7 ioctl(9, {request_text}, 0x7ffeac863d20) = 0\n")
-    message = str(caught.value)
-    assert message.startswith("recorded:2: KVM_SET_USER_MEMORY_REGION2")
-    assert "0x7ffeac863d20" in message
-    assert "-trace kvm_set_user_memory" in message
-    assert caught.value.line == 2
+    trace = read(f"7 ioctl(9, {request_text}, {{{REGION2}{rest}}}) = 0\n")
+    (call,) = trace.calls
+    assert (call.slot, call.flags, call.v2) == (3, 4, True)
+    assert (call.guest_memfd, call.guest_memfd_offset) == (file, offset)
+    assert trace.unknown_lines.count == 0
+
+
+POINTERS = [
+    ("KVM_SET_USER_MEMORY_REGION2", "0x7ffeac863d20"),
+    ("_IOC(_IOC_WRITE, 0xae, 0x49, 0xa0)", "0x7ffeac863d20"),
+    ("0x40a0ae49", "0x7ffeac863d20"),
+    ("0x40a0ae49 /* KVM_SET_USER_MEMORY_REGION2 */", "argp=0x7ffeac863d20"),
+]
+
+
+@pytest.mark.parametrize(("request_text", "pointer"), POINTERS)
+def test_region2_as_a_pointer_is_counted_and_names_the_way_out(
+    read: Read, request_text: str, pointer: str
+) -> None:
+    line = f"7 ioctl(9, {request_text}, {pointer}"
+    trace = read(
+        f"{CALL} = 0\n{line}) = 0\n{line}) = -1 EINVAL (Invalid argument)\n"
+        f"{line} <unfinished ...>\n{CALL} = 0\n7 <... ioctl resumed>) = 0\n"
+        f"{line}) = ?\n"
+    )
+    assert len(trace.calls) == 2
+    assert trace.undecoded == (2, 4)
+    assert trace.unreturned == (7,)
+    assert trace.unknown_lines.count == 3
+    (why,) = trace.unknown_lines.by_why
+    assert why.startswith("strace does not decode KVM_SET_USER_MEMORY_REGION2")
+    assert why.endswith("qemu-system-x86_64 -trace kvm_set_user_memory -D FILE")
+    with pytest.raises(TraceError, match="-trace kvm_set_user_memory"):
+        read(f"{line}) = 0\n")
+
+
+def test_update_whose_region_is_lost_may_have_succeeded(read: Read) -> None:
+    lost = CALL.replace("slot=3", "slot=?")
+    trace = read(f"{CALL} = 0\n{lost} = 0\n{lost} = -1 EINVAL (Invalid)\n")
+    assert trace.undecoded == (2,)
+    assert trace.unknown_lines.count == 2
+
+
+@pytest.mark.parametrize(
+    ("request_text", "argument", "size"),
+    [
+        ("KVM_CREATE_GUEST_MEMFD", "{size=0x4000, flags=0}", 0x4000),
+        ("KVM_CREATE_GUEST_MEMFD", "{size=16384, flags=0, ...}", 16384),
+        ("0xc040aed4", "{size=0x4000}", 0x4000),
+        ("KVM_CREATE_GUEST_MEMFD", "0x7ffeac863d20", None),
+        ("_IOC(_IOC_READ|_IOC_WRITE, 0xae, 0xd4, 0x40)", "0x7ffeac863d20", None),
+    ],
+)
+def test_guest_memfds_are_kept_with_their_descriptor(
+    read: Read, request_text: str, argument: str, size: int | None
+) -> None:
+    trace = read(
+        f"7 ioctl(9, {request_text}, {argument}) = 14\n"
+        f"7 ioctl(9, {request_text}, {argument}) = -1 EINVAL (Invalid argument)\n"
+        f"{CALL} = 0\n"
+    )
+    assert trace.guest_memfds == (GuestMemfdMade("fd9", 14, size, 1),)
+    assert sum(trace.other_lines.values()) == 2
+
+
+def test_update_without_an_answer_keeps_what_it_asked_for(read: Read) -> None:
+    create = "8 ioctl(8, KVM_CREATE_VM, 0) = 9"
+    trace = read(
+        f"{create}\n7 {CALL} <unfinished ...>\n8 {CALL} = ?\n{create}\n8 {CALL} = 0\n"
+    )
+    assert trace.unreturned == (2, 3)
+    (call,) = trace.calls
+    assert call.vm == "fd9#2"
+    silent = attrs.evolve(EXPECTED, result=None, returned=NEVER)
+    assert trace.pending == (
+        attrs.evolve(silent, index=1, line=2, entered=2, thread="7"),
+        attrs.evolve(silent, index=2, line=3, entered=3, thread="8"),
+    )
 
 
 @pytest.mark.parametrize(
