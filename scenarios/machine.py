@@ -11,24 +11,50 @@ from typing import Generic, TypeVar
 
 import attrs
 
+from memslots.allocator import Allocation
 from memslots.arch import ArchHooks
-from memslots.errors import MemoryRegionError
+from memslots.dirty_ring import ENTRY_BYTES
+from memslots.dirty_tracking import INITIALLY_SET, MANUAL_PROTECT_ENABLE
 from memslots.guest_memfd import GuestMemfd
 from memslots.profile import X86_64_LINUX_6_18, Profile
 from memslots.region import Region
-from memslots.units import Gpa
+from memslots.units import PAGE_SIZE, Gpa, Hva
 from memslots.update import Update
 from memslots.vm import Vm
 from rcu.operation import Location, Operation
 from rcu.schedule.scheduler import Scheduler
 from rcu.srcu.domain import SrcuDomain
-from scenarios.scenario import RESULTS, ReaderSpec, Scenario, VcpuSpec
-from scenarios.tracepoints import BegunLate, OrderUnknown, ResultCompared
-from scenarios.traces.overlap import Gate
+from rcu.trace import Event
+from scenarios.calls import (
+    AnyCall,
+    DestroyVmSpec,
+    OtherCall,
+    PauseVcpusSpec,
+    RegionCallSpec,
+    StopVcpusSpec,
+)
+from scenarios.kvm_thread import KvmThread
+from scenarios.pace import Pace
+from scenarios.pause import Pause
+from scenarios.scenario import (
+    DirtyMode,
+    HostAction,
+    NotifierSpec,
+    ReaderSpec,
+    Scenario,
+    VcpuSpec,
+    Zap,
+)
+from scenarios.tracepoints import GuestExpected, ResultCompared
+from scenarios.traces.overlap import Gate, MayBegin
 from vcpus.arch_x86 import ArchX86
 from vcpus.guest_memory import GuestMemory
 from vcpus.host_memory import HostMemory
 from vcpus.lookup import SlotLookup
+from vcpus.mmio_cache import MmioCache
+from vcpus.mmu_notifier import MmuNotifier
+from vcpus.page_fault import PageFaults
+from vcpus.shadow_mmu import ShadowMmu
 from vcpus.shadow_roots import ShadowRoots
 from vcpus.vcpu import Access, Vcpu
 
@@ -38,6 +64,8 @@ UNKNOWN_SIZE = 1 << 63
 MAIN = "main"
 """The thread of the VMM that stops the vCPUs at the end."""
 
+Body = Callable[[], Awaitable[None]]
+
 ArgumentT = TypeVar("ArgumentT")
 
 
@@ -45,11 +73,18 @@ ArgumentT = TypeVar("ArgumentT")
 class Parts:
     """The classes of which a machine is built; replace one to break something."""
 
+    vm: Callable[..., Vm] = Vm
     update: Callable[[Vm], Update] = Update
     srcu: Callable[[Scheduler, str], SrcuDomain] = SrcuDomain
-    arch: Callable[[Vm], ArchHooks] = ArchX86
-    memory: Callable[[Vm, SlotLookup, HostMemory], GuestMemory] = GuestMemory
+    arch: Callable[..., ArchHooks] = ArchX86
     shadow_roots: Callable[[Vm], ShadowRoots] = ShadowRoots
+    mmu: Callable[[Vm, ShadowRoots], ShadowMmu] = ShadowMmu
+    mmio: Callable[[Vm, int], MmioCache] = MmioCache
+    lookup: Callable[..., SlotLookup] = SlotLookup
+    memory: Callable[[Vm, SlotLookup, HostMemory], GuestMemory] = GuestMemory
+    faults: Callable[..., PageFaults] = PageFaults
+    notifier: Callable[[Vm, ShadowMmu, HostMemory], MmuNotifier] = MmuNotifier
+    vcpu: Callable[..., Vcpu] = Vcpu
 
 
 @attrs.frozen(kw_only=True)
@@ -57,16 +92,18 @@ class Call:
     """One call of a writer.
 
     Attributes:
-        region: What it asks for.
+        what: What it asks for.
         expected: What the real kernel answered; None if that is not known.
         line: Where it stands in the trace or the scenario, from 1.
-        place: Its position among all calls of the run, from 0; also in ``Work.gate``.
+        place: Its position among all calls of the run, from 0.
+        fail: An allocation that fails in it.
     """
 
-    region: Region
+    what: Region | OtherCall
     expected: int | None
     line: int
     place: int
+    fail: Allocation | None = None
 
 
 @attrs.frozen(kw_only=True)
@@ -75,18 +112,20 @@ class Work:
 
     Attributes:
         calls: By writer, in the writer's order.
-        gate: Which calls must have returned before which may begin; None if none.
-        unknown_order: Lines of overlapping calls whose order can matter.
-        begun_late: Lines of calls that succeeded on slots that no recorded call made.
-        guest_memfds: Descriptors of guest_memfds that recorded calls have bound.
+        predecessors: By place, which calls of other writers must have returned before a
+            call may begin; None if the writers' own order is enough.
+        accesses_per_call: How many accesses each vCPU makes for a call that returns; as
+            many as it can if None.
+        notes: What a trace tells about itself, for whoever judges the run.
+        guest_memfds: Bytes of the guest_memfds, by descriptor.
         profile: Limits of the kernel that answered.
     """
 
     calls: Mapping[str, Sequence[Call]]
-    gate: Callable[[], Gate] | None = None
-    unknown_order: tuple[tuple[int, int], ...] = ()
-    begun_late: tuple[int, ...] = ()
-    guest_memfds: tuple[int, ...] = ()
+    predecessors: Sequence[Sequence[int]] | None = None
+    accesses_per_call: float | None = None
+    notes: tuple[Event, ...] = ()
+    guest_memfds: Mapping[int, int] = attrs.field(factory=dict)
     profile: Profile = X86_64_LINUX_6_18
 
     @classmethod
@@ -97,29 +136,26 @@ class Work:
             calls={
                 spec.name: [
                     Call(
-                        region=call.region,
-                        expected=None if call.expect is None else RESULTS[call.expect],
+                        what=what,
+                        expected=call.expected,
                         line=line,
                         place=next(places),
+                        fail=getattr(call, "fail", None),
                     )
                     for _ in range(spec.repeat)
                     for line, call in enumerate(spec.calls, 1)
+                    for what in _each(call)
                 ]
                 for spec in scenario.writers
-            }
+            },
+            profile=scenario.profile,
         )
 
 
-@attrs.frozen
-class MayBegin:
-    """Condition of a call: what returned before it in the trace has returned."""
-
-    gate: Gate
-    place: int
-
-    def __call__(self) -> bool:
-        """Whether it may begin."""
-        return self.gate.may_begin(self.place)
+def _each(call: AnyCall) -> Sequence[Region | OtherCall]:
+    """What one call of a scenario asks for: several regions if it counts them."""
+    once = call.regions if isinstance(call, RegionCallSpec) else [call]
+    return [*once] * call.repeat
 
 
 class Machine:
@@ -135,6 +171,7 @@ class Machine:
         vm: The VM.
         update: The protocol that its writers use.
         vcpus: Its vCPUs.
+        pause: Keeps them out of KVM for a while.
     """
 
     def __init__(
@@ -149,127 +186,249 @@ class Machine:
         self._scheduler = scheduler
         self._work = work or Work.of(scenario)
         parts = parts or Parts()
-        self.vm = Vm(
+        self._parts = parts
+        self.vm = parts.vm(
             scheduler,
             profile=self._work.profile,
             address_space_count=scenario.address_spaces,
             srcu=parts.srcu,
-            arch=parts.arch,
+            arch=self._make_arch,
         )
-        self.vm.install(spec.region for spec in scenario.slots)
+        self._set_up_dirty_log()
         self.update = parts.update(self.vm)
-        self.lookup = SlotLookup(self.vm, scenario.granularity)
-        host = HostMemory(scheduler)
-        self.memory = parts.memory(self.vm, self.lookup, host)
-        self._shadow_roots = self._make_shadow_roots(parts)
-        self._gate = self._work.gate() if self._work.gate else None
+        if scenario.internal_slots:
+            self.update.install_internal_slots()
+        self.vm.install(itertools.chain(*(spec.regions for spec in scenario.slots)))
+        self.lookup = parts.lookup(self.vm, scenario.granularity)
+        self.host = HostMemory(scheduler)
+        self.memory = parts.memory(self.vm, self.lookup, self.host)
+        self.faults = parts.faults(self.vm, self.lookup, self.host, self.mmu, self.mmio)
+        self.notifier = parts.notifier(self.vm, self.mmu, self.host)
+        before, per_call = self._work.predecessors, self._work.accesses_per_call
+        self._gate = None if before is None else Gate(before)
+        self._pace = None if per_call is None else Pace(scheduler, per_call)
         self._progress = Location("calls that returned")
-        self._left = len(self._work.calls)
+        self._left = len(self._work.calls) + len(scenario.notifiers)
+        self._ended = Location("tasks that ended")
+        self._running: list[str] = []
+        self._ends_matter = self._calls_any(DestroyVmSpec, StopVcpusSpec)
+        self._pauses = self._calls_any(PauseVcpusSpec)
         self.vcpus: list[Vcpu] = []
+        self.pause = Pause(scheduler, self.vcpus)
         self._persistent: list[tuple[Vcpu, VcpuSpec]] = []
-        for descriptor in self._work.guest_memfds:
-            self.vm.guest_memfds[descriptor] = GuestMemfd(UNKNOWN_SIZE)
-        if scheduler.tracing and self._work.unknown_order:
-            pairs = self._work.unknown_order
-            scheduler.emit(OrderUnknown(len(pairs), pairs[:20]))
-        if scheduler.tracing and self._work.begun_late:
-            scheduler.emit(BegunLate(self._work.begun_late[:20]))
+        for descriptor, size_bytes in self._work.guest_memfds.items():
+            self.vm.guest_memfds[descriptor] = GuestMemfd(size_bytes)
+        if scheduler.tracing:
+            for note in self._work.notes:
+                scheduler.emit(note)
         self._add_tasks()
 
-    def _make_shadow_roots(self, parts: Parts) -> ShadowRoots:
-        """Those of the architecture, unless the parts name others."""
-        arch = self.vm.arch
-        if not isinstance(arch, ArchX86):
-            return parts.shadow_roots(self.vm)
-        if parts.shadow_roots is not ShadowRoots:
-            arch.shadow_roots = parts.shadow_roots(self.vm)
-        return arch.shadow_roots
+    def _make_arch(self, vm: Vm) -> ArchHooks:
+        """The architecture, with the MMU that the scenario asks for."""
+        wanted, parts = self.scenario.mmu, self._parts
+        self.shadow_roots = parts.shadow_roots(vm)
+        self.mmu = parts.mmu(vm, self.shadow_roots)
+        self.mmu.max_pages = wanted.max_pages
+        self.mmio = parts.mmio(vm, wanted.mmio_gen_bits)
+        return parts.arch(
+            vm,
+            shadow_roots=self.shadow_roots,
+            mmu=self.mmu,
+            mmio=self.mmio,
+            zap_all=wanted.zap is Zap.ALL,
+        )
+
+    def _set_up_dirty_log(self) -> None:
+        wanted, log = self.scenario.mmu, self.vm.dirty_log
+        if wanted.dirty_mode is DirtyMode.RING:
+            log.ring_bytes = wanted.dirty_ring_entries * ENTRY_BYTES
+        elif wanted.dirty_mode is DirtyMode.MANUAL_PROTECT:
+            log.manual_protect = MANUAL_PROTECT_ENABLE
+        elif wanted.dirty_mode is DirtyMode.INITIALLY_SET:
+            log.manual_protect = MANUAL_PROTECT_ENABLE | INITIALLY_SET
 
     def _add_tasks(self) -> None:
-        scheduler = self._scheduler
         for spec in self.scenario.vcpus:
             for place in range(spec.count):
                 self._add_vcpu(spec, place)
         for name, calls in self._work.calls.items():
-            scheduler.task(name, _Bound(self._write, calls))
+            self._add(name, _Bound(self._write, (name, calls)))
         for reader in self.scenario.readers:
-            scheduler.task(reader.name, _Bound(self._read, reader))
+            self._add(reader.name, _Bound(self._read, reader))
+        for notifier in self.scenario.notifiers:
+            self._add(notifier.name, _Bound(self._change_pages, notifier))
         for allocator in self.scenario.allocators:
-            scheduler.task(allocator.name, self._allocate)
-        if self._persistent:
-            scheduler.task(MAIN, self._stop_vcpus)
+            self._add(allocator.name, self._allocate)
+        if self._persistent:  # ends only after the writers, so none waits for its end
+            self._scheduler.task(MAIN, self._stop_vcpus)
+
+    def _add(self, name: str, body: Body) -> None:
+        """Add a task; where somebody waits for its end, it tells of it."""
+        if self._ends_matter:
+            self._running.append(name)
+            body = _Bound(self._tell_end, (name, body))
+        self._scheduler.task(name, body)
+
+    def _calls_any(self, *kinds: type[AnyCall]) -> bool:
+        """Whether any writer makes a call of one of these kinds."""
+        return any(
+            isinstance(call.what, kinds)
+            for calls in self._work.calls.values()
+            for call in calls
+        )
+
+    async def _tell_end(self, what: tuple[str, Body]) -> None:
+        name, body = what
+        await body()
+        await self._scheduler.point(self._ended.write)
+        self._running.remove(name)
 
     def _add_vcpu(self, spec: VcpuSpec, place: int) -> None:
         index = len(self.vcpus)
-        vcpu = Vcpu(self.vm, index, self.memory, as_id=spec.address_space)
+        vcpu = self._parts.vcpu(
+            self.vm,
+            index,
+            self.memory,
+            self.faults,
+            as_id=spec.address_space,
+            nested=spec.nested,
+        )
         self.vcpus.append(vcpu)
-        accesses = [Access(each.exit, Gpa(each.gpa)) for each in spec.accesses]
+        accesses = [
+            Access(each.kind, Gpa(each.gpa + page * PAGE_SIZE), each.length, each.value)
+            for each in spec.accesses
+            for page in range(each.pages)
+        ]
         turn = place % len(accesses)
         order = accesses[turn:] + accesses[:turn]
-        exits: int | None = spec.exits
+        times: int | None = spec.times
         if spec.until_writers_return:
             self._persistent.append((vcpu, spec))
-            exits = None
-        body = _Bound(self._run_vcpu, (vcpu, order, exits))
-        self._scheduler.task(f"vcpu{index}", body)
+            times = None
+        run = self.pause.run if self._pauses else self._run_vcpu
+        if self._pace is not None:
+            body: Body = _Bound(self._pace.run, (vcpu, order, spec.times))
+        else:
+            body = _Bound(run, (vcpu, order, times))
+        self._add(f"vcpu{index}", body)
+        if self._scheduler.tracing and (spec.may_read or not spec.mmio):
+            self._scheduler.emit(GuestExpected(index, spec.may_read, spec.mmio))
 
     async def _run_vcpu(self, what: tuple[Vcpu, list[Access], int | None]) -> None:
-        vcpu, order, exits = what
-        await vcpu.run(order, exits)
+        vcpu, order, times = what
+        await vcpu.run(order, times)
 
-    async def _write(self, calls: Sequence[Call]) -> None:
+    async def _write(self, what: tuple[str, Sequence[Call]]) -> None:
+        name, calls = what
         scheduler = self._scheduler
+        thread = KvmThread(self, name)
         begin = Operation("begin after", reads=(self._progress,))
         for call in calls:
-            if self._gate is not None:
+            if self._gate is not None and self._gate.waits(call.place):
                 await scheduler.point(begin, MayBegin(self._gate, call.place))
             number = call.place + 1
-            result = 0
-            try:
-                await self.update.set_memory_region(call.region, call=number)
-            except MemoryRegionError as error:
-                result = error.result
+            if call.fail is not None:
+                self.vm.allocator.fail(call.fail)
+            result = await thread.perform(call.what, number)
+            self.vm.allocator.forget()
             if call.expected is not None and scheduler.tracing:
                 scheduler.emit(
                     ResultCompared(
                         number,
                         call.line,
-                        str(call.region),
+                        str(call.what),
                         call.expected,
                         result,
                     )
                 )
-            if self._gate is not None:
+            if self._gate is not None and self._gate.holds_up(call.place):
                 await scheduler.point(self._progress.write)
                 self._gate.done(call.place)
+            if self._pace is not None:
+                await scheduler.point(self._pace.location.write)
+                self._pace.returned += 1
         if self._persistent:
             await scheduler.point(self._progress.write)
             self._left -= 1
 
     async def _read(self, spec: ReaderSpec) -> None:
-        for gpa in spec.gpas * spec.repeat:
+        thread = KvmThread(self, spec.name)
+        for access in spec.accesses * spec.repeat:
             async with self.vm.srcu.reading():
-                try:
-                    await self.memory.read_guest_without_vcpu(0, Gpa(gpa))
-                except MemoryRegionError:
-                    continue
+                await thread.access(access)
+
+    async def _change_pages(self, spec: NotifierSpec) -> None:
+        for change in spec.changes * spec.repeat:
+            start, end = change.hva, change.hva + change.size
+            for piece in range(start, end, change.step or change.size):
+                behind = min(end, piece + (change.step or change.size))
+                await self._change(change.action, Hva(piece), Hva(behind))
+        if self._persistent:
+            await self._scheduler.point(self._progress.write)
+            self._left -= 1
+
+    async def _change(self, action: HostAction, start: Hva, end: Hva) -> None:
+        notifier = self.notifier
+        match action:
+            case HostAction.UNMAP:
+                await notifier.unmap(start, end)
+            case HostAction.REPLACE:
+                await notifier.replace(start)
+            case HostAction.AGE:
+                await notifier.clear_young(start, end)
+            case HostAction.BEGIN:
+                await notifier.invalidate_range_start(start, end)
+            case HostAction.END:
+                await notifier.invalidate_range_end(start, end)
 
     async def _allocate(self) -> None:
         async with self.vm.srcu.reading():
-            await self._shadow_roots.first_alloc()
+            await self.shadow_roots.first_alloc()
 
     def _all_done(self) -> bool:
-        return not self._left and all(
-            vcpu.exits >= spec.exits for vcpu, spec in self._persistent
+        return not self._left and self._enough_made()
+
+    def _enough_made(self) -> bool:
+        return all(
+            vcpu.must_exit or vcpu.is_idle or vcpu.progress >= spec.times
+            for vcpu, spec in self._persistent
         )
+
+    def _what_is_made(self) -> list[Location]:
+        """What `_enough_made` reads."""
+        vcpus = [vcpu for vcpu, _ in self._persistent]
+        told = [vcpu.immediate_exit for vcpu in vcpus]
+        return [*(vcpu.progress_location for vcpu in vcpus), *told]
 
     async def _stop_vcpus(self) -> None:
         """Tell the vCPUs to leave once the writers have returned."""
-        reads = [self._progress, *(vcpu.exits_location for vcpu in self.vcpus)]
-        everybody = Operation("wait for", reads=reads)
+        everybody = Operation("wait for", reads=[self._progress, *self._what_is_made()])
         await self._scheduler.point(everybody, self._all_done)
         for vcpu, _ in self._persistent:
             await vcpu.kick_out()
+
+    async def stop_vcpus(self) -> None:
+        """Let the vCPUs make their accesses, tell them to leave, wait until they have.
+
+        Waits for: the tasks of all vCPUs.
+        """
+        enough = Operation("wait for", reads=self._what_is_made())
+        await self._scheduler.point(enough, self._enough_made)
+        for vcpu, _ in self._persistent:
+            await vcpu.kick_out()
+        everybody = Operation("wait for", reads=(self._ended,))
+        await self._scheduler.point(everybody, self._no_vcpu_runs)
+
+    def _no_vcpu_runs(self) -> bool:
+        return not any(f"vcpu{vcpu.index}" in self._running for vcpu in self.vcpus)
+
+    async def wait_until_alone(self) -> None:
+        """Wait until every other task has ended."""
+        everybody = Operation("wait for", reads=(self._ended,))
+        await self._scheduler.point(everybody, self._is_alone)
+
+    def _is_alone(self) -> bool:
+        return len(self._running) == 1
 
 
 @attrs.frozen

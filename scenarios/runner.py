@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
 
 import attrs
@@ -22,41 +20,11 @@ from rcu.trace import Record, Sink, Trace
 from rcu.tracepoints import RuleWasBroken, TaskStuck
 from scenarios.checkers.judge import Judge, Judgement, doubts_about
 from scenarios.logbook.writer import Header, LogWriter
-from scenarios.machine import Machine, Parts, Work
-from scenarios.scenario import Scenario
+from scenarios.machine import Machine
+from scenarios.plan import Plan, digest_of
 from scenarios.strategies.by_name import STRATEGIES
 from scenarios.strategies.replay import Replay, ReplayDivergedError
-from scenarios.trace_account import TraceAccount
 from scenarios.version import VERSION
-
-
-@attrs.frozen(kw_only=True)
-class Plan:
-    """What is to be run, and how.
-
-    Attributes:
-        scenario: What there is.
-        work: What its writers do; by default what the scenario says.
-        source: Name of the scenario, or path of the file it was read from.
-        digest: SHA-256 of what it was read from.
-        vm: Which VM of a trace; empty for the only one.
-        account: What became of the other lines of a trace; None if it is none.
-        strategy: Name of the strategy.
-        seed: Where it starts.
-        mode: ``controlled`` or ``trio``.
-        parts: Of which classes the machine is built.
-    """
-
-    scenario: Scenario
-    work: Work | None = None
-    source: str = ""
-    digest: str = ""
-    vm: str = ""
-    account: TraceAccount | None = None
-    strategy: str = "random"
-    seed: int = 0
-    mode: str = "controlled"
-    parts: Parts = attrs.field(factory=Parts)
 
 
 @attrs.frozen(kw_only=True)
@@ -191,6 +159,7 @@ def _header(plan: Plan, tasks: tuple[str, ...]) -> Header:
         vcpus=plan.scenario.vcpu_count,
         tasks=tasks,
         must_exercise=plan.scenario.must_exercise,
+        memslots=plan.memslots,
     )
 
 
@@ -232,12 +201,6 @@ def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
     while isinstance(first, BaseExceptionGroup):
         first = first.exceptions[0]
     return first
-
-
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 __all__ = [

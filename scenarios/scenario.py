@@ -6,90 +6,28 @@ classes is an array of tables.
 
 from __future__ import annotations
 
-import errno
 from enum import Enum
 from typing import Literal
 
 import attrs
-from attrs.validators import and_, ge, in_, le, min_len
+from attrs.validators import and_, ge, in_, le, min_len, optional
 
-from memslots.region import Region
-from memslots.slot import LOG_DIRTY_PAGES, READONLY
-from memslots.units import Gpa, Hva
+from memslots.profile import X86_64_LINUX_6_18, Profile
+from memslots.units import PAGE_SIZE
+from scenarios.calls import U64, AnyCall, SlotsSpec
 from vcpus.lookup import Granularity
-from vcpus.vcpu import Exit
+from vcpus.vcpu import AccessKind
 
-U64_MAX = (1 << 64) - 1
-_U64 = and_(ge(0), le(U64_MAX))
-_U32 = and_(ge(0), le((1 << 32) - 1))
+RING_SIZES = tuple(1 << bits for bits in range(8, 17))
+"""How many entries a dirty ring can have: between a page and a megabyte.
 
-RESULTS = {"ok": 0} | {name: -number for number, name in errno.errorcode.items()}
-"""What a call may be expected to return, by name."""
-
-
-class Flag(Enum):
-    """A flag of a slot, as scenario files write it."""
-
-    LOG_DIRTY_PAGES = "log-dirty-pages"
-    READONLY = "readonly"
-
-    @property
-    def bit(self) -> int:
-        """Its bit in the flags of a request."""
-        return LOG_DIRTY_PAGES if self is Flag.LOG_DIRTY_PAGES else READONLY
-
-
-@attrs.frozen(kw_only=True)
-class SlotSpec:
-    """A slot that is there before anybody runs.
-
-    Attributes:
-        slot: Slot id; address space times 65536 is added to it.
-        guest_phys_addr: Where the guest sees it, in bytes.
-        memory_size: In bytes.
-        userspace_addr: Where the host has it, in bytes.
-        flags: None, one or both.
-    """
-
-    slot: int = attrs.field(validator=_U32)
-    guest_phys_addr: int = attrs.field(validator=_U64)
-    memory_size: int = attrs.field(validator=_U64)
-    userspace_addr: int = attrs.field(validator=_U64)
-    flags: tuple[Flag, ...] = ()
-
-    @property
-    def region(self) -> Region:
-        """The request that makes it."""
-        return Region(
-            slot=self.slot,
-            flags=sum(flag.bit for flag in set(self.flags)),
-            guest_phys_addr=Gpa(self.guest_phys_addr),
-            memory_size=self.memory_size,
-            userspace_addr=Hva(self.userspace_addr),
-        )
-
-
-@attrs.frozen(kw_only=True)
-class CallSpec(SlotSpec):
-    """One call of ``KVM_SET_USER_MEMORY_REGION``.
-
-    Attributes:
-        expect: ``ok`` or the name of an errno; anything goes without it.
-    """
-
-    expect: str | None = attrs.field(default=None)
-
-    @expect.validator
-    def _check_expect(self, attribute: object, value: str | None) -> None:
-        if value is not None and value not in RESULTS:
-            raise ValueError(
-                f"'expect' must be ok or the name of an errno, got {value!r}"
-            )
+KVM: KVM_DIRTY_RING_MAX_ENTRIES, include/linux/kvm_dirty_ring.h
+"""
 
 
 @attrs.frozen(kw_only=True)
 class WriterSpec:
-    """A thread of the VMM that changes slots.
+    """A thread of the VMM.
 
     Attributes:
         name: How reports call it.
@@ -98,21 +36,27 @@ class WriterSpec:
     """
 
     name: str = attrs.field(validator=min_len(1))
-    calls: tuple[CallSpec, ...] = attrs.field(validator=min_len(1))
+    calls: tuple[AnyCall, ...] = attrs.field(validator=min_len(1))
     repeat: int = attrs.field(default=1, validator=ge(1))
 
 
 @attrs.frozen(kw_only=True)
 class AccessSpec:
-    """What a guest does between two exits.
+    """What a guest does next.
 
     Attributes:
-        exit: Why it leaves guest mode.
+        kind: What it is.
         gpa: Where in guest memory, in bytes.
+        length: How much an emulated access takes, in bytes.
+        value: What a write writes; by default the number of the vCPU, from 1.
+        pages: For how many consecutive pages it is made in turn.
     """
 
-    exit: Exit
-    gpa: int = attrs.field(validator=_U64)
+    kind: AccessKind
+    gpa: int = attrs.field(default=0, validator=U64)
+    length: int = attrs.field(default=8, validator=and_(ge(1), le(1 << 16)))
+    value: int | None = attrs.field(default=None, validator=optional(U64))
+    pages: int = attrs.field(default=1, validator=and_(ge(1), le(1 << 20)))
 
 
 @attrs.frozen(kw_only=True)
@@ -122,30 +66,107 @@ class VcpuSpec:
     Attributes:
         accesses: What the guest does, over and over; the n-th vCPU starts n further.
         count: How many.
-        exits: How many exits each makes at least.
+        times: How many accesses each makes at least.
         until_writers_return: Whether it then goes on until all writers have returned.
         address_space: 1 is system management mode.
+        nested: Whether it runs a guest of its guest, on shadow page tables.
+        may_read: What its guest may find in memory; anything if none is given.
+        mmio: Whether its page faults may end at a device.
     """
 
     accesses: tuple[AccessSpec, ...] = attrs.field(validator=min_len(1))
     count: int = attrs.field(default=1, validator=ge(0))
-    exits: int = attrs.field(default=1, validator=ge(1))
+    times: int = attrs.field(default=1, validator=ge(1))
     until_writers_return: bool = False
     address_space: int = attrs.field(default=0, validator=in_((0, 1)))
+    nested: bool = False
+    may_read: tuple[int, ...] = ()
+    mmio: bool = True
+
+
+class ReadKind(Enum):
+    """How KVM accesses guest memory outside a vCPU's guest."""
+
+    READ = "read"
+    WRITE = "write"
+    CLEAR = "clear"
+    HVA_CACHE_READ = "hva-cache-read"
+    HVA_CACHE_WRITE = "hva-cache-write"
+    PFN_CACHE_READ = "pfn-cache-read"
+    PFN_CACHE_WRITE = "pfn-cache-write"
+
+
+@attrs.frozen(kw_only=True)
+class ReadSpec:
+    """One access of a reader, in a read section of its own.
+
+    Attributes:
+        gpa: Where in guest memory, in bytes.
+        kind: How; caches remember from one access to the next.
+        length: How much, in bytes.
+        value: What a write writes.
+    """
+
+    gpa: int = attrs.field(validator=U64)
+    kind: ReadKind = ReadKind.READ
+    length: int = attrs.field(default=8, validator=and_(ge(1), le(1 << 16)))
+    value: int = attrs.field(default=0, validator=U64)
 
 
 @attrs.frozen(kw_only=True)
 class ReaderSpec:
-    """A thread that reads guest memory without being a vCPU.
+    """A thread of KVM that accesses guest memory without running a guest.
 
     Attributes:
         name: How reports call it.
-        gpas: Where it reads, in bytes; one read section each.
+        accesses: What it accesses; one read section each.
         repeat: How often.
     """
 
     name: str = attrs.field(validator=min_len(1))
-    gpas: tuple[int, ...] = attrs.field(validator=min_len(1))
+    accesses: tuple[ReadSpec, ...] = attrs.field(validator=min_len(1))
+    repeat: int = attrs.field(default=1, validator=ge(1))
+
+
+class HostAction(Enum):
+    """What the host does to pages of the VMM."""
+
+    UNMAP = "unmap"
+    REPLACE = "replace"
+    AGE = "age"
+    BEGIN = "begin"
+    END = "end"
+
+
+@attrs.frozen(kw_only=True)
+class HostSpec:
+    """One change of host pages, of which the MMU notifier is told.
+
+    Attributes:
+        action: ``begin`` and ``end`` tell of a change without making one.
+        hva: Where it begins, in bytes.
+        size: How far it goes, in bytes; ``replace`` takes one page.
+        step: In pieces of how many bytes it is made; 0 makes it at once.
+    """
+
+    action: HostAction
+    hva: int = attrs.field(validator=U64)
+    size: int = attrs.field(default=PAGE_SIZE, validator=and_(ge(1), le(1 << 40)))
+    step: int = attrs.field(default=0, validator=ge(0))
+
+
+@attrs.frozen(kw_only=True)
+class NotifierSpec:
+    """A thread of the host that changes pages of the VMM.
+
+    Attributes:
+        name: How reports call it.
+        changes: What it does, in this order.
+        repeat: How often.
+    """
+
+    name: str = attrs.field(validator=min_len(1))
+    changes: tuple[HostSpec, ...] = attrs.field(validator=min_len(1))
     repeat: int = attrs.field(default=1, validator=ge(1))
 
 
@@ -160,6 +181,42 @@ class AllocatorSpec:
     name: str = attrs.field(validator=min_len(1))
 
 
+class DirtyMode(Enum):
+    """How dirty pages are told to user space."""
+
+    BITMAP = "bitmap"
+    MANUAL_PROTECT = "manual-protect"
+    INITIALLY_SET = "initially-set"
+    RING = "ring"
+
+
+class Zap(Enum):
+    """What deleting or moving a slot zaps."""
+
+    ALL = "all"
+    SLOT = "slot"
+
+
+@attrs.frozen(kw_only=True)
+class MmuSpec:
+    """How the MMU of the VM is set up.
+
+    Attributes:
+        zap: Whether deleting or moving a slot zaps all page tables or the slot's.
+        mmio_gen_bits: Bits of the generation that page tables can note.
+        max_pages: Pages that shadow page tables may take; as many as they like without
+            it.
+        dirty_mode: How dirty pages are told to user space.
+        dirty_ring_entries: Entries of each vCPU's ring.
+    """
+
+    zap: Zap = Zap.ALL
+    mmio_gen_bits: int = attrs.field(default=19, validator=and_(ge(1), le(19)))
+    max_pages: int | None = attrs.field(default=None, validator=optional(ge(2)))
+    dirty_mode: DirtyMode = DirtyMode.BITMAP
+    dirty_ring_entries: int = attrs.field(default=256, validator=in_(RING_SIZES))
+
+
 @attrs.frozen(kw_only=True)
 class Scenario:
     """Who does what to which slots.
@@ -171,11 +228,15 @@ class Scenario:
         family: Which scenarios it belongs to.
         address_spaces: How many the VM has.
         cpus: Processors of the host.
+        user_mem_slots: Slot ids that user space may use in each address space.
         granularity: Whether a tree walk is one access or one for each node.
         budget: Steps after which a run is stopped.
         must_exercise: Checkers that a run must exercise to mean anything.
+        may_exercise: Checkers that it is about, too, but not in every order.
+        mmu: How the MMU is set up.
+        internal_slots: Whether the kernel has made its own three slots.
         slots: What is there before anybody runs.
-        writers, vcpus, readers, allocators: The tasks.
+        writers, vcpus, readers, notifiers, allocators: The tasks.
     """
 
     schema: Literal[1]
@@ -184,14 +245,32 @@ class Scenario:
     family: str = "own"
     address_spaces: int = attrs.field(default=1, validator=in_((1, 2)))
     cpus: int = attrs.field(default=2, validator=and_(ge(1), le(64)))
+    user_mem_slots: int = attrs.field(
+        default=X86_64_LINUX_6_18.user_mem_slots,
+        validator=and_(ge(1), le(X86_64_LINUX_6_18.user_mem_slots)),
+    )
     granularity: Granularity = Granularity.OPERATION
     budget: int = attrs.field(default=10_000_000, validator=ge(1))
     must_exercise: tuple[str, ...] = ()
-    slots: tuple[SlotSpec, ...] = ()
+    may_exercise: tuple[str, ...] = ()
+    mmu: MmuSpec = MmuSpec()
+    internal_slots: bool = False
+    slots: tuple[SlotsSpec, ...] = ()
     writers: tuple[WriterSpec, ...] = ()
     vcpus: tuple[VcpuSpec, ...] = ()
     readers: tuple[ReaderSpec, ...] = ()
+    notifiers: tuple[NotifierSpec, ...] = ()
     allocators: tuple[AllocatorSpec, ...] = ()
+
+    @property
+    def profile(self) -> Profile:
+        """Limits of the kernel that it runs on."""
+        return attrs.evolve(X86_64_LINUX_6_18, user_mem_slots=self.user_mem_slots)
+
+    @property
+    def checkers(self) -> tuple[str, ...]:
+        """The checkers that it is about."""
+        return self.must_exercise + self.may_exercise
 
     @property
     def vcpu_count(self) -> int:

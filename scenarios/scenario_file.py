@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import re
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import Enum
 from pathlib import Path
 from typing import Any, Literal, get_args, get_origin
@@ -17,12 +18,12 @@ from cattrs.cols import list_structure_factory
 from cattrs.v import format_exception
 
 from memslots.errors import MemoryRegionError
-from memslots.profile import X86_64_LINUX_6_18
 from memslots.region import Region, check_before_lock, check_request
-from memslots.slot import SlotId
+from scenarios.calls import CALLS, SET_MEMORY_REGION, AnyCall, SlotsSpec
 from scenarios.checkers.judge import CHECKERS
 from scenarios.errors import InputError
-from scenarios.scenario import Scenario, SlotSpec
+from scenarios.scenario import Scenario
+from scenarios.scenario_rules import check_rules
 
 MAX_BYTES = 16 << 20
 
@@ -83,12 +84,33 @@ def _literal(kind: Any) -> Callable[[Any, Any], Any]:
     return structure
 
 
+def _is_call(kind: Any) -> bool:
+    return bool(kind == AnyCall)
+
+
+def _call(_: Any) -> Callable[[Any, Any], Any]:
+    kinds = {get_args(attrs.fields(each).call.type)[0]: each for each in CALLS}
+
+    def structure(value: Any, _: Any) -> Any:
+        if type(value) is not dict:
+            raise TypeError(f"must be a table, got {value!r}")
+        name = value.get("call", SET_MEMORY_REGION)
+        if not isinstance(name, str) or name not in kinds:
+            raise ValueError(f"'call' must be one of {', '.join(kinds)}, got {name!r}")
+        return _converter.structure(value, kinds[name])
+
+    return structure
+
+
 _converter.register_structure_hook(int, _exactly(int, "a whole number"))
 _converter.register_structure_hook(str, _exactly(str, "a string"))
 _converter.register_structure_hook(bool, _exactly(bool, "true or false"))
 _converter.register_structure_hook_factory(attrs.has, _table)
 _converter.register_structure_hook_factory(_is_array, _array)
 _converter.register_structure_hook_factory(_is_literal, _literal)
+_converter.register_structure_hook_factory(_is_call, _call)
+for call in CALLS:
+    attrs.resolve_types(call)
 
 
 def read_scenario(path: Path) -> tuple[Scenario, str]:
@@ -146,8 +168,9 @@ def _explain(error: BaseException, kind: type | None) -> str:
         known = sorted(getattr(field, "name", "") for field in _fields(error.cl))
         extra = ", ".join(repr(key) for key in sorted(error.extra_fields))
         return f"unknown key {extra}; known are {', '.join(known)}"
-    if isinstance(kind, type) and issubclass(kind, Enum):
-        return f"{error}; known are {', '.join(str(each.value) for each in kind)}"
+    for each in (kind, *get_args(kind)):  # it may also be none
+        if isinstance(each, type) and issubclass(each, Enum):
+            return f"{error}; known are {', '.join(str(one.value) for one in each)}"
     if isinstance(error, ValueError | TypeError) and error.args:
         return str(error.args[0])
     return format_exception(error, kind)
@@ -170,7 +193,7 @@ def _check(scenario: Scenario, source: str) -> None:
         InputError: Slots meet or cannot be, names are taken twice.
     """
     names: dict[str, str] = {}
-    for kind in ("writers", "readers", "allocators"):
+    for kind in ("writers", "readers", "notifiers", "allocators"):
         for place, spec in enumerate(getattr(scenario, kind)):
             where = f"{kind}[{place}].name"
             if _RESERVED.fullmatch(spec.name):
@@ -184,12 +207,13 @@ def _check(scenario: Scenario, source: str) -> None:
                     f" {names[spec.name]}, too"
                 )
             names[spec.name] = where
-    for place, id_ in enumerate(scenario.must_exercise):
-        if id_ not in CHECKERS:
-            raise InputError(
-                f"{source}: must_exercise[{place}]: {id_!r} is no checker; there are"
-                f" {', '.join(CHECKERS)}"
-            )
+    for key in ("must_exercise", "may_exercise"):
+        for place, id_ in enumerate(getattr(scenario, key)):
+            if id_ not in CHECKERS:
+                raise InputError(
+                    f"{source}: {key}[{place}]: {id_!r} is no checker; there are"
+                    f" {', '.join(CHECKERS)}"
+                )
     for place, vcpu in enumerate(scenario.vcpus):
         if vcpu.address_space >= scenario.address_spaces:
             raise InputError(
@@ -197,32 +221,70 @@ def _check(scenario: Scenario, source: str) -> None:
                 f" address_spaces = {scenario.address_spaces}, got {vcpu.address_space}"
             )
     _check_slots(scenario, source)
+    check_rules(scenario, source)
 
 
 def _check_slots(scenario: Scenario, source: str) -> None:
-    seen: list[tuple[int, SlotSpec, Region]] = []
     for place, spec in enumerate(scenario.slots):
-        region = spec.region
-        where = f"{source}: slots[{place}]"
-        try:
-            check_before_lock(region, X86_64_LINUX_6_18)
-            check_request(region, X86_64_LINUX_6_18, scenario.address_spaces)
-        except MemoryRegionError as error:
-            raise InputError(f"{where}: {error.args[0]}") from error
-        if not region.memory_size:
-            raise InputError(f"{where}.memory_size: must be more than 0")
-        for other_place, other, taken in seen:
-            if SlotId.of(spec.slot).as_id != SlotId.of(other.slot).as_id:
-                continue
-            if spec.slot == other.slot:
-                raise InputError(
-                    f"{where}.slot: {spec.slot} is slots[{other_place}], too"
-                )
-            if region.base_gfn < taken.end_gfn and taken.base_gfn < region.end_gfn:
-                raise InputError(
-                    f"{where}: guest range {spec.guest_phys_addr:#x}.."
-                    f"{spec.guest_phys_addr + spec.memory_size:#x} overlaps"
-                    f" slots[{other_place}] at {other.guest_phys_addr:#x}.."
-                    f"{other.guest_phys_addr + other.memory_size:#x}"
-                )
-        seen.append((place, spec, region))
+        # Of slots side by side none reaches further than the first or the last.
+        for region in (spec.region, spec.last_region):
+            _check_slot(scenario, f"{source}: slots[{place}]", region)
+    _check_ids(scenario.slots, source)
+    _check_apart(scenario.slots, source)
+
+
+def _check_slot(scenario: Scenario, where: str, region: Region) -> None:
+    try:
+        check_before_lock(region, scenario.profile)
+        check_request(region, scenario.profile, scenario.address_spaces)
+    except MemoryRegionError as error:
+        raise InputError(f"{where}: {error.args[0]}") from error
+    if not region.memory_size:
+        raise InputError(f"{where}.memory_size: must be more than 0")
+
+
+def _check_ids(slots: Sequence[SlotsSpec], source: str) -> None:
+    """Refuse two slots with one id.
+
+    Args:
+        slots: The slots of the file.
+        source: What errors call the file.
+    """
+    by_id = sorted(enumerate(slots), key=lambda each: each[1].slot)
+    for (place, spec), (other_place, other) in itertools.pairwise(by_id):
+        if other.slot < spec.slot + spec.count:
+            first, second = sorted((place, other_place))
+            raise InputError(
+                f"{source}: slots[{second}].slot: {other.slot} is slots[{first}], too"
+            )
+
+
+def _check_apart(slots: Sequence[SlotsSpec], source: str) -> None:
+    """Refuse slots that meet.
+
+    Args:
+        slots: The slots of the file.
+        source: What errors call the file.
+    """
+    regions = [
+        (place, attrs.evolve(spec.region, memory_size=spec.memory_size * spec.count))
+        for place, spec in enumerate(slots)
+    ]
+    by_gfn = sorted(
+        regions, key=lambda each: (each[1].slot_id.as_id, each[1].base_gfn, each[0])
+    )
+    for (place, region), (other_place, other) in itertools.pairwise(by_gfn):
+        same_space = region.slot_id.as_id == other.slot_id.as_id
+        if same_space and other.base_gfn < region.end_gfn:
+            first, second = sorted(
+                [(place, region), (other_place, other)], key=lambda each: each[0]
+            )
+            raise InputError(
+                f"{source}: slots[{second[0]}]: guest range {_range(second[1])}"
+                f" overlaps slots[{first[0]}] at {_range(first[1])}"
+            )
+
+
+def _range(region: Region) -> str:
+    start = region.guest_phys_addr
+    return f"{start:#x}..{start + region.memory_size:#x}"

@@ -28,6 +28,7 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         vm: Which VM of a trace; empty for the only one.
         vcpus: How many vCPUs there were.
         strategy, seed, mode: Who had decided who goes next.
+        memslots: How the VM kept its slots.
         verdict: What the run had shown.
         tasks: Names of the tasks, by index.
         steps: Index of a task and how many steps it made, in turn.
@@ -43,6 +44,7 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     strategy: str
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
     mode: Literal["controlled", "trio"]
+    memslots: Literal["tree", "array"] = "tree"
     verdict: Literal["holds", "violation", "inconclusive"]
     tasks: tuple[str, ...]
     steps: tuple[tuple[int, int], ...]

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterable, Sequence
+
 import attrs
 
+from scenarios.trace_order import Overlap
 from scenarios.traces.call import Trace, UnknownLines
 
 SHOWN = 5
@@ -18,16 +22,30 @@ class TraceAccount:
         other: Lines that were understood and are no update, by kind.
         unknown: Lines that were not understood.
         unreturned: Lines of updates whose answer the trace does not hold.
+        made: Lines of those among them that must have taken effect, and are run.
+        assumed: What the file does not hold and was made up.
+        overlap: The calls that overlapped; None if none did.
     """
 
     other: dict[str, int]
     unknown: UnknownLines
     unreturned: tuple[int, ...]
+    made: tuple[int, ...] = ()
+    assumed: tuple[str, ...] = ()
+    overlap: Overlap | None = None
 
     @classmethod
-    def of(cls, trace: Trace) -> TraceAccount:
+    def of(cls, trace: Trace, overlap: Overlap | None) -> TraceAccount:
         """The account of a trace."""
-        return cls(trace.other_lines, trace.unknown_lines, trace.unreturned)
+        made = () if overlap is None else overlap.order
+        return cls(
+            trace.other_lines,
+            trace.unknown_lines,
+            trace.unreturned,
+            tuple(call.line for call in made if call.result is None),
+            trace.assumed,
+            overlap,
+        )
 
     def others(self) -> str:
         """How many lines are no update, and of which kinds; empty if there are none."""
@@ -46,15 +64,20 @@ class TraceAccount:
                 f"line {line.line}: {line.why}: {line.text}"
                 for line in unknown.first[:SHOWN]
             ]
-        if self.unreturned:
-            count = len(self.unreturned)
-            first = ", ".join(f"line {line}" for line in self.unreturned[:SHOWN])
-            more = f" and {count - SHOWN:,} more" if count > SHOWN else ""
-            notes.append(
-                f"{count:,} {'update has' if count == 1 else 'updates have'} no answer"
-                f" in the trace and {'is' if count == 1 else 'are'} left out:"
-                f" {first}{more}"
-            )
+        left_out = [line for line in self.unreturned if line not in self.made]
+        for lines, what in (
+            (left_out, "left out"),
+            (self.made, "made, as later answers tell"),
+        ):
+            if lines:
+                count = len(lines)
+                updates = "update has" if count == 1 else "updates have"
+                are = "is" if count == 1 else "are"
+                notes.append(
+                    f"{count:,} {updates} no answer in the trace and {are} {what}:"
+                    f" {_first(lines)}"
+                )
+        notes += self.assumed
         return notes
 
     def as_dict(self) -> dict[str, object]:
@@ -67,6 +90,18 @@ class TraceAccount:
                 "first": self.unreturned[:SHOWN],
             },
         }
+
+
+def notes_of(accounts: Iterable[TraceAccount | None]) -> list[str]:
+    """The notes of several VMs of one trace, each told once."""
+    notes = [account.notes() for account in accounts if account is not None]
+    return list(dict.fromkeys(itertools.chain(*notes)))
+
+
+def _first(lines: Sequence[int]) -> str:
+    """The first few lines, and how many there are more."""
+    more = f" and {len(lines) - SHOWN:,} more" if len(lines) > SHOWN else ""
+    return ", ".join(f"line {line}" for line in lines[:SHOWN]) + more
 
 
 def _lines(count: int) -> str:

@@ -44,7 +44,51 @@ class OrderUnknown(Event):
     Attributes:
         pairs: How many pairs of calls overlapped whose order can be told from outside.
         lines: Lines of the trace of the first few pairs.
+        states: How many states a search for the order had looked at when it gave up; 0
+            if there was no use to search.
     """
 
     pairs: int
     lines: tuple[tuple[int, int], ...]
+    states: int = 0
+
+
+@attrs.define(eq=False)
+class NoOrder(Event):
+    """Recorded calls overlapped, and no order of them explains what they answered.
+
+    Attributes:
+        prefix: So many calls, in the order of their returns, cannot be explained.
+        lines: Lines of the trace of those whose answers contradict each other.
+        text: What they answered, and what is possible.
+    """
+
+    prefix: int
+    lines: tuple[int, ...]
+    text: str
+
+
+@attrs.define(eq=False)
+class UpdatesLost(Event):
+    """The recording has updates that may have succeeded and does not show for what.
+
+    Attributes:
+        lines: Lines of the trace of the first few.
+    """
+
+    lines: tuple[int, ...]
+
+
+@attrs.define(eq=False)
+class GuestExpected(Event):
+    """What the scenario says about the guest of a vCPU.
+
+    Attributes:
+        vcpu: Which vCPU.
+        may_read: What its guest may find in memory; anything if it is empty.
+        mmio: Whether its page faults may end at a device.
+    """
+
+    vcpu: int
+    may_read: tuple[int, ...]
+    mmio: bool

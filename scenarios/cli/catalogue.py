@@ -12,8 +12,10 @@ from scenarios.catalogue.entries import entries
 from scenarios.checkers.judge import CHECKERS
 from scenarios.cli import output, terminal
 from scenarios.cli.terminal import hang, one_line
-from scenarios.planner import MAX_CALLS, find, plan_for
-from scenarios.runner import Plan
+from scenarios.errors import InputError
+from scenarios.plan import Plan
+from scenarios.planner import MAX_CALLS, find, plan_for, plans_for
+from scenarios.trace_account import notes_of
 
 ROOM = 30
 """Columns that a description needs beside the name; else it stands below."""
@@ -21,14 +23,16 @@ ROOM = 30
 
 def list_scenarios(
     *,
+    family: str | None = None,
     format: output.Format = "text",  # noqa: A002 - the option's name
 ) -> int:
     """Show the scenarios of the catalogue.
 
     Args:
+        family: Only those that belong to it, such as `race` or `dirty-log`.
         format: `json` prints one array and nothing else.
     """
-    plans = {name: plan_for(name) for name in entries()}
+    plans = _of_family(family)
     if format == "json":
         output.print_json([_as_dict(plan) for plan in plans.values()])
         return 0
@@ -39,13 +43,33 @@ def list_scenarios(
         text = f"{first.removesuffix('.')}."
         rows.append((name, plan.scenario.family, str(len(_tasks(plan))), text))
     names, families = (max(len(row[place]) for row in rows) for place in (0, 1))
-    for name, family, tasks, text in rows:
-        head = f"{name:<{names}}  {family:<{families}}  {tasks:>5}  "
+    for name, of, tasks, text in rows:
+        head = f"{name:<{names}}  {of:<{families}}  {tasks:>5}  "
         if console.is_terminal and console.width < len(head) + ROOM:
             console.print(f"{head.rstrip()}\n{hang(console, '    ', text)}")
         else:
             console.print(hang(console, head, text))
     return 0
+
+
+def _of_family(family: str | None) -> dict[str, Plan]:
+    """The plans of the catalogue's scenarios, by name.
+
+    Raises:
+        InputError: None of them belongs to ``family``.
+    """
+    plans = {name: plan_for(name) for name in entries()}
+    families = sorted({plan.scenario.family for plan in plans.values()})
+    if family is None:
+        return plans
+    if family not in families:
+        raise InputError(
+            f"--family {family}: no scenario belongs to it; families are"
+            f" {', '.join(families)}"
+        )
+    return {
+        name: plan for name, plan in plans.items() if plan.scenario.family == family
+    }
 
 
 def describe(
@@ -60,20 +84,23 @@ def describe(
 
     Args:
         scenario: A name that `memslots list` shows, a scenario file or a trace.
-        vm: Which VM of a trace that has several.
+        vm: Which VM of a trace; by default all.
         max_calls: Updates of a trace that are read at most.
         format: `json` prints one object; `file` prints the scenario's own file, to be
             copied and changed.
     """
-    plan = plan_for(scenario, vm=vm, max_calls=max_calls)
+    plans = plans_for(scenario, vm=vm, max_calls=max_calls)
     if format == "json":
-        output.print_json(_as_dict(plan))
+        told = [_as_dict(plan) for plan in plans]
+        output.print_json(told[0] if len(told) == 1 else {"vms": told})
     elif format == "file":
         _print_file(find(scenario))
     else:
-        _print(plan)
-    if plan.account is not None:
-        output.print_notes(plan.account.notes())
+        for plan in plans:
+            _print(plan)
+            if plan is not plans[-1]:
+                terminal.write("\n")
+    output.print_notes(notes_of(plan.account for plan in plans))
     return 0
 
 
@@ -85,8 +112,10 @@ def _print(plan: Plan) -> None:
         console.print(f"{hang(console, '', description)}\n")
     facts = {
         "tasks": ", ".join(_tasks(plan)),
-        "checkers": ", ".join(plan.scenario.must_exercise or CHECKERS),
+        "checkers": ", ".join(plan.scenario.checkers or CHECKERS),
     }
+    if plan.account is not None and plan.account.overlap is not None:
+        facts["overlapping calls"] = str(plan.account.overlap)
     if plan.account is not None and plan.account.others():
         facts["other lines"] = plan.account.others()
     width = max(map(len, facts))
@@ -108,6 +137,7 @@ def _tasks(plan: Plan) -> list[str]:
         *(f"vcpu{index}" for index in range(scenario.vcpu_count)),
         *writers,
         *(reader.name for reader in scenario.readers),
+        *(notifier.name for notifier in scenario.notifiers),
         *(allocator.name for allocator in scenario.allocators),
     ]
 
@@ -118,6 +148,6 @@ def _as_dict(plan: Plan) -> dict[str, object]:
         "family": plan.scenario.family,
         "description": " ".join(plan.scenario.description.split()),
         "tasks": _tasks(plan),
-        "checkers": plan.scenario.must_exercise or tuple(CHECKERS),
+        "checkers": plan.scenario.checkers or tuple(CHECKERS),
         "ignored_lines": None if plan.account is None else plan.account.as_dict(),
     }

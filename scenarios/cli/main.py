@@ -15,7 +15,8 @@ from scenarios.version import VERSION
 
 EPILOGUE = """\
 Exit codes: 0 holds; 1 violation; 2 usage, scenario or input error; 3 inconclusive; \
-4 replay diverged from its recording; 70 internal error; 130 interrupted.
+4 replay diverged from its recording; 5 no kernel to ask; 70 internal error; \
+130 interrupted.
 
 Start with `memslots run q35-boot`.
 """
@@ -40,6 +41,7 @@ COMMANDS = {
     "run": ("run:run", "Run a scenario or a recorded trace once and judge it."),
     "replay": ("replay:replay", "Make a run happen again, step by step."),
     "check": ("check:check", "Judge logs that runs have left, from the logs alone."),
+    "parity": ("parity:parity", "Ask the running kernel and the model the same."),
 }
 """Every command: where it lives below this package, and what it does."""
 

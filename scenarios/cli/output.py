@@ -10,6 +10,8 @@ from typing import Any, Literal
 import attrs
 import msgspec
 from rich.console import Console
+from rich.live import Live
+from rich.spinner import Spinner
 from rich.text import Text
 
 from scenarios.checkers.checker import Violation
@@ -168,23 +170,33 @@ def _print_checkers(console: Console, results: Mapping[str, CheckerResult]) -> N
 class Progress:
     """Tells on a terminal how far long work has come; elsewhere nothing."""
 
-    def __init__(self, what: str, *, wanted: bool) -> None:
+    def __init__(self, what: str, *, wanted: bool, unit: str = "steps") -> None:
         console = stderr()
         self._what = one_line(what)
+        self._unit = unit
         self._shown = wanted and console.is_terminal and bool(console.color_system)
-        self._status = console.status(Text(self._what))
+        self._spinner = Spinner("dots", text=Text(self._what))
+        # Our console writes to what sys.stderr is: redirected, that would be itself.
+        self._live = Live(
+            self._spinner,
+            console=console,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
 
     def __enter__(self) -> Callable[[int], None]:
         """Start; returns what to call with the number of steps made."""
         if self._shown:
-            self._status.start()
+            self._live.start()
         return self._tell
 
     def __exit__(self, *error: object) -> None:
         """Leave the terminal as it was."""
         if self._shown:
-            self._status.stop()
+            self._live.stop()
 
     def _tell(self, steps: int) -> None:
         if self._shown:
-            self._status.update(Text(f"{self._what}: {steps:,} steps"))
+            text = Text(f"{self._what}: {steps:,} {self._unit}")
+            self._spinner.update(text=text)

@@ -19,6 +19,7 @@ from scenarios.cli.run import (
     tell_ignored,
 )
 from scenarios.errors import InputError
+from scenarios.kinds import with_memslots
 from scenarios.planner import find, plan_for
 from scenarios.schedule_file import read_schedule
 from scenarios.strategies.by_name import STRATEGIES
@@ -62,6 +63,7 @@ def replay(
         mode=kept.mode,
         max_calls=sys.maxsize,  # the run was allowed to read them
     )
+    plan = with_memslots(plan, kept.memslots)
     if plan.digest != kept.scenario_digest:
         raise ReplayDivergedError(
             0, f"{kept.source} is not what it was when {schedule} was recorded"
@@ -78,7 +80,7 @@ def replay(
     elif not quiet or verdict is not Verdict.HOLDS:
         print_result(result, log, verbose=verbose)
     if not quiet or verdict is not Verdict.HOLDS:
-        tell_ignored(plan)
+        tell_ignored([plan])
     if verdict.value != kept.verdict:
         raise ReplayDivergedError(
             result.report.steps,

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import random
 import re
 import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import attrs
 from cyclopts import Parameter
 from cyclopts.validators import Number
 
@@ -17,15 +20,24 @@ from scenarios.checkers.judge import Verdict
 from scenarios.cli import output, terminal
 from scenarios.cli.exit_codes import BY_VERDICT
 from scenarios.errors import InputError
+from scenarios.kinds import MemslotsKind, with_memslots
 from scenarios.logbook.writer import LogWriter
-from scenarios.planner import MAX_CALLS, MAX_VCPUS, find, plan_for
+from scenarios.planner import MAX_CALLS, MAX_VCPUS, find, plans_for
 from scenarios.runner import Plan, RunResult
 from scenarios.runner import run as run_plan
 from scenarios.schedule_file import Schedule, in_turns, write_schedule
+from scenarios.trace_account import notes_of
 from scenarios.version import VERSION
 
 RUNS = Path(".memslots/runs")
 """Where the schedule of a violation is kept if no other place is named."""
+
+COLLECT_AFTER = 50_000
+"""New objects after which Python looks for cycles; after 700, as usual, that would take
+a quarter of a long run's time."""
+
+WORST = (Verdict.VIOLATION, Verdict.INCONCLUSIVE, Verdict.HOLDS)
+"""The verdicts; of several the first that is here counts."""
 
 
 def _check_seed(kind: object, seed: object) -> None:
@@ -44,6 +56,7 @@ def run(
     seed: Annotated[int | Literal["random"], Parameter(validator=_check_seed)] = 0,
     strategy: Literal["random", "round-robin"] = "random",
     mode: Literal["controlled", "trio"] = "controlled",
+    memslots: MemslotsKind = "tree",
     log: Path | None = None,
     schedule: Path | None = None,
     vm: str | None = None,
@@ -57,16 +70,21 @@ def run(
 
     Args:
         scenario: A name that `memslots list` shows, a scenario file (.toml), or a
-            recorded trace: strace or QEMU's kvm_set_user_memory, also gzipped.
+            recorded trace: strace, QEMU's kvm_set_user_memory, or a layout that `info
+            mtree -f` prints, also gzipped.
         vcpus: Number of vCPUs that read meanwhile; by default what the scenario says,
             4 for a trace.
         seed: Where the strategy's choices start; `random` draws one and prints it.
         strategy: Who decides who goes next.
         mode: `controlled`: the strategy decides, the run can be repeated. `trio`: Trio
             decides.
-        log: Write the log to this file, as JSON Lines.
-        schedule: Write the order of the run to this file, for `memslots replay`.
-        vm: Which VM of a trace that has several.
+        memslots: How the VM keeps its slots: in a `tree`, or in an `array` that is
+            copied for each change, as before the scalable memslots.
+        log: Write the log to this file, as JSON Lines. Of several VMs each has its own,
+            with its name before the suffix: run.fd9.jsonl.
+        schedule: Write the order of the run to this file, for `memslots replay`; of
+            several VMs as with `--log`.
+        vm: Which VM of a trace; by default all, one after the other.
         max_calls: Updates of a trace that are read at most.
         format: `json` prints one object and nothing else.
         quiet: Print nothing unless it does not hold.
@@ -75,7 +93,7 @@ def run(
     """
     number = random.SystemRandom().getrandbits(32) if seed == "random" else seed
     refuse_to_overwrite(find(scenario), log, schedule)
-    plan = plan_for(
+    plans = plans_for(
         scenario,
         vcpus=vcpus,
         vm=vm,
@@ -84,24 +102,80 @@ def run(
         mode=mode,
         max_calls=max_calls,
     )
+    plans = [with_memslots(plan, memslots) for plan in plans]
+    outputs = [
+        (_of_vm(log, each, plans), _of_vm(schedule, each, plans)) for each in plans
+    ]
+    for own in outputs:
+        refuse_to_overwrite(find(scenario), *own)
     if seed == "random" and not quiet:
         terminal.say(f"seed {number}")
+    ran = [
+        _run_one(
+            plan,
+            log=own_log,
+            schedule=own_schedule,
+            quiet=quiet,
+            verbose=verbose if format == "text" else None,
+            end="\n" if len(plans) > 1 else "",
+        )
+        for plan, (own_log, own_schedule) in zip(plans, outputs, strict=True)
+    ]
+    worst = min((each.verdict for each in ran), key=WORST.index)
+    if format == "json":
+        vms = [{"vm": each.plan.vm} | each.told for each in ran]
+        several = {"verdict": worst.value, "vms": vms}
+        output.print_json(several if len(ran) > 1 else ran[0].told)
+    if not quiet or worst is not Verdict.HOLDS:
+        tell_several(plans)
+        tell_ignored(plans)
+    for lost in (each.lost for each in ran if each.lost is not None):
+        if schedule is not None:
+            raise lost
+        terminal.say(f"note: {lost}; name another file with --schedule")
+    return 0 if exit_zero else BY_VERDICT[worst.value]
+
+
+@attrs.frozen
+class _Ran:
+    """What the run of one VM leaves: verdict, JSON, what could not be kept of it."""
+
+    plan: Plan
+    verdict: Verdict
+    told: dict[str, object]
+    lost: InputError | None
+
+
+def _run_one(
+    plan: Plan,
+    *,
+    log: Path | None,
+    schedule: Path | None,
+    quiet: bool,
+    verbose: bool | None,
+    end: str,
+) -> _Ran:
+    """Run one VM and print it as text, unless ``verbose`` is None."""
     result = execute(plan, log=log, quiet=quiet)
     verdict = result.judgement.verdict
     kept, lost = keep_schedule(result, schedule)
-    if format == "json":
-        output.print_json(as_dict(result, log, kept))
-    elif not quiet or verdict is not Verdict.HOLDS:
+    if verbose is not None and (not quiet or verdict is not Verdict.HOLDS):
         print_result(result, log, verbose=verbose)
         if kept is not None and verdict is Verdict.VIOLATION:
             terminal.write(f"Replay: memslots replay {shlex.quote(str(kept))}\n")
-    if not quiet or verdict is not Verdict.HOLDS:
-        tell_ignored(plan)
-    if lost is not None and schedule is not None:
-        raise lost
-    if lost is not None:
-        terminal.say(f"note: {lost}; name another file with --schedule")
-    return 0 if exit_zero else BY_VERDICT[verdict.value]
+        terminal.write(end)
+    return _Ran(plan, verdict, as_dict(result, log, kept), lost)
+
+
+def _of_vm(path: Path | None, plan: Plan, plans: Sequence[Plan]) -> Path | None:
+    """Where one of several VMs writes what goes to ``path`` if there is only one.
+
+    Its name comes before the suffix; a device takes all.
+    """
+    if path is None or len(plans) == 1 or str(path).startswith("/dev/"):
+        return path
+    vm = re.sub(r"[^\w.#-]", "_", plan.vm)
+    return path.with_name(f"{path.stem}.{vm}{path.suffix}")
 
 
 def refuse_to_overwrite(source: Path, *outputs: Path | None) -> None:
@@ -134,6 +208,7 @@ def execute(
         KeyboardInterrupt: The text says what is left of the run.
     """
     writer = None if log is None else LogWriter(log)
+    gc.set_threshold(COLLECT_AFTER)
     try:
         with output.Progress(plan.scenario.name, wanted=not quiet) as tell:
             return run_plan(plan, log=writer, order=order, on_progress=tell)
@@ -167,6 +242,7 @@ def keep_schedule(
         strategy=plan.strategy,
         seed=plan.seed,
         mode="controlled" if plan.mode == "controlled" else "trio",
+        memslots=plan.memslots,
         verdict=result.judgement.verdict.value,
         tasks=result.tasks,
         steps=in_turns(result.order),
@@ -194,14 +270,22 @@ def as_dict(
         "strategy": _chosen_by(plan),
         "mode": plan.mode,
         "vcpus": plan.scenario.vcpu_count,
+        "memslots": plan.memslots,
         "ending": result.report.ending.value,
         "steps": result.report.steps,
         **output.judgement_as_dict(result.judgement),
+        "overlap": _overlap_as_dict(plan),
         "ignored_lines": None if plan.account is None else plan.account.as_dict(),
         "log": output.json_path(log),
         "schedule": output.json_path(schedule),
         "seconds": round(result.seconds, 3),
     }
+
+
+def _overlap_as_dict(plan: Plan) -> dict[str, object] | None:
+    if plan.account is None or plan.account.overlap is None:
+        return None
+    return plan.account.overlap.as_dict()
 
 
 def print_result(result: RunResult, log: Path | None, *, verbose: bool) -> None:
@@ -213,6 +297,8 @@ def print_result(result: RunResult, log: Path | None, *, verbose: bool) -> None:
         chosen = f"strategy {plan.strategy}, seed {plan.seed}"
     vcpus = plan.scenario.vcpu_count
     what = f"{vcpus} vCPUs, {len(result.tasks)} tasks, {chosen}"
+    if plan.memslots == "array":
+        what += ", slots in arrays"
     output.print_title(console, plan.scenario.name, what)
     description = terminal.one_line(" ".join(plan.scenario.description.split()))
     if verbose and description:
@@ -221,15 +307,27 @@ def print_result(result: RunResult, log: Path | None, *, verbose: bool) -> None:
     output.print_judgement(console, judgement, facts, verbose=verbose)
 
 
-def tell_ignored(plan: Plan) -> None:
-    """Tell which lines of the trace were not understood."""
-    if plan.account is not None:
-        output.print_notes(plan.account.notes())
+def tell_several(plans: Sequence[Plan]) -> None:
+    """Tell of the VMs of a trace, if there are several."""
+    if len(plans) > 1:
+        names = ", ".join(plan.vm for plan in plans)
+        note = (
+            f"{len(plans)} VMs ({names}) were run one after the other: in the kernel,"
+            " too, the slots of one have nothing to do with another's; --vm chooses one"
+        )
+        output.print_notes([note])
+
+
+def tell_ignored(plans: Sequence[Plan]) -> None:
+    """Tell once which lines of a trace were not understood."""
+    output.print_notes(notes_of(plan.account for plan in plans))
 
 
 def _facts(result: RunResult, log: Path | None) -> dict[str, str]:
     more = {}
     account = result.plan.account
+    if account is not None and account.overlap is not None:
+        more["overlapping calls"] = str(account.overlap)
     if account is not None and account.others():
         more["other lines"] = account.others()
     more["steps"] = f"{result.report.steps:,} in {result.seconds:.2f} s"

@@ -31,6 +31,7 @@ class Header:
         seed: Where the strategy's generator started.
         mode: ``controlled`` or ``trio``.
         vcpus: How many vCPUs there were.
+        memslots: How the VM kept its slots: ``tree`` or ``array``.
         tasks: Names of all tasks, by index.
         must_exercise: Checkers without which the run means nothing.
     """
@@ -44,6 +45,7 @@ class Header:
     vcpus: int
     tasks: tuple[str, ...]
     must_exercise: tuple[str, ...]
+    memslots: str = "tree"
 
 
 class LogError(InputError):

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 import sys
@@ -18,9 +19,12 @@ import attrs
 
 from memslots.tracepoints import SlotData
 from rcu.trace import EVENT_TYPES, Event
+from scenarios.catalogue.entries import entries
+from scenarios.checkers.invariants import INVARIANTS, watchers
 from scenarios.checkers.judge import CHECKERS
 from scenarios.logbook.schema import TRACEPOINTS, field_names
 from scenarios.logbook.writer import Header
+from tests.architecture.exercised import chosen
 from tests.architecture.pages import (
     DOCS,
     Done,
@@ -29,6 +33,8 @@ from tests.architecture.pages import (
     runnable_pages,
     without_seconds,
 )
+from tests.architecture.scenario_keys import default_of, tables, value_of
+from tests.architecture.series import BULLETS, PATCHES
 from tests.architecture.sources import sources
 
 # What events with a single obvious field do not spell out.
@@ -44,6 +50,7 @@ _KNOWN_FIELDS = {
     "slot": "The slot.",
     "srcu_idx": "The index; its low bit is the rank.",
 }
+_TASKS = ("writers", "vcpus", "readers", "notifiers", "allocators")
 _JSON_TYPES: dict[object, str] = {
     bool: "true or false",
     int: "integer",
@@ -62,11 +69,41 @@ def kernel_map() -> list[str]:
         key = (source.project, source.name or source.file)
         files.setdefault(key, set()).update({source.file} - {""})
         models.setdefault(key, []).append(source.ours)
+    run_in = exercised()
     rows = [
-        (project, _code(name), _codes(sorted(files[project, name])), _codes(ours))
+        (
+            project,
+            _code(name),
+            _codes(sorted(files[project, name])),
+            _codes(ours),
+            next((_code(run_in[each]) for each in ours if each in run_in), ""),
+        )
         for (project, name), ours in sorted(models.items())
     ]
-    return _table(("project", "theirs", "file", "ours"), rows)
+    return _table(("project", "theirs", "file", "ours", "run in"), rows)
+
+
+@functools.cache
+def exercised() -> dict[str, str]:
+    """A scenario of the catalogue for whatever of ours one of them runs."""
+    return chosen({source.ours for source in sources()}, entries())
+
+
+def patches() -> list[str]:
+    """Each patch of the series, where it lives and what shows it."""
+    rows = [
+        (f"{patch.number:02}", patch.subject, _codes(patch.ours), _codes(patch.tests))
+        for patch in PATCHES
+    ]
+    return _table(("#", "subject", "ours", "shown by"), rows)
+
+
+def bullets() -> list[str]:
+    """Each behaviour that the cover letter implies, where it lives, what shows it."""
+    rows = [
+        (bullet.says, _codes(bullet.ours), _codes(bullet.tests)) for bullet in BULLETS
+    ]
+    return _table(("behaviour", "ours", "shown by"), rows)
 
 
 def events() -> list[str]:
@@ -99,14 +136,55 @@ def checkers() -> list[str]:
     return _table(("id", "rule", "source"), rows)
 
 
+def invariants() -> list[str]:
+    """Each invariant and the checkers that stand for it."""
+    watched_by = watchers(CHECKERS)
+    rows = [
+        (
+            number,
+            text,
+            ", ".join(f"[{_code(id_)}](#{id_})" for id_ in watched_by[number]),
+        )
+        for number, text in INVARIANTS.items()
+    ]
+    return _table(("#", "invariant", "watched by"), rows)
+
+
+def scenario_tables() -> list[str]:
+    """Each table of a scenario file with its keys."""
+    lines: list[str] = []
+    for table in tables():
+        told, _ = _docstring(table.kind)
+        meanings = dict.fromkeys(_TASKS, "The tasks.")
+        for each in reversed(table.kind.__mro__[:-1]):
+            meanings |= _docstring(each)[1]
+        rows = [
+            (
+                _code(field.name),
+                value_of(table.kind, field),
+                default_of(field),
+                meanings[field.name],
+            )
+            for field in attrs.fields(table.kind)
+        ]
+        keys = _table(("key", "value", "default", "meaning"), rows)
+        lines += [f"### {table.heading}", "", told, "", *keys, ""]
+    return lines[:-1]
+
+
 TABLES: dict[str, dict[str, Callable[[], list[str]]]] = {
-    "kernel-map.md": {"kernel-map": kernel_map},
+    "kernel-map.md": {
+        "patches": patches,
+        "bullets": bullets,
+        "kernel-map": kernel_map,
+    },
     "reference/log-schema.md": {
         "events": events,
         "header": header_fields,
         "slot": slot_fields,
     },
-    "reference/checkers.md": {"checkers": checkers},
+    "reference/checkers.md": {"checkers": checkers, "invariants": invariants},
+    "reference/scenario-format.md": {"tables": scenario_tables},
 }
 """Every derived table: by page below ``docs/``, then by the name of its markers."""
 
@@ -149,9 +227,9 @@ def main(names: list[str]) -> None:
     Args:
         names: Pages whose commands are run; by default all.
     """
-    for name, tables in TABLES.items():
+    for name, makers in TABLES.items():
         page = DOCS / name
-        page.write_text(with_tables(page.read_text(), tables))
+        page.write_text(with_tables(page.read_text(), makers))
     wanted = {Path(name).resolve() for name in names}
     for page in runnable_pages():
         if (wanted and page not in wanted) or missing_programs(page):

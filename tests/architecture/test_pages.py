@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib
 import inspect
 import re
+from enum import Enum
 from pathlib import Path
 
-import attrs
 import pytest
 
 from rcu.schedule.report import Ending
@@ -32,10 +32,10 @@ from tests.architecture.pages import (
     runnable_pages,
     without_seconds,
 )
+from tests.architecture.series import BULLETS, PATCHES
 from tests.architecture.sources import PACKAGES
 from tests.memslots.region_rows import ROWS
-from vcpus.lookup import Granularity
-from vcpus.vcpu import Exit
+from vcpus.vcpu import AccessKind
 
 REFRESH = "is not what the code says: run python -m tests.architecture.derived"
 
@@ -158,7 +158,8 @@ def test_every_file_of_ours_in_a_page_exists(page: Path) -> None:
 def test_each_checker_has_a_section(id_: str) -> None:
     text = section(DOCS / "reference" / "checkers.md", f"### {id_}")
     assert "*Exercised*" in text
-    assert "*Covers*" in text
+    (covers,) = re.findall(r"^- \*Covers\*: (.*)$", text, flags=re.MULTILINE)
+    assert tuple(re.findall(r"\bI\d+\b", covers)) == CHECKERS[id_].invariants
 
 
 @pytest.mark.parametrize("name", [*STRATEGIES, Replay.name])
@@ -193,30 +194,27 @@ def test_each_exit_code_is_explained() -> None:
 @pytest.mark.parametrize(
     ("kind", "heading"),
     [
-        (scenario.Scenario, "## The file"),
-        (scenario.SlotSpec, "## `[[slots]]`"),
-        (scenario.WriterSpec, "## `[[writers]]`"),
-        (scenario.CallSpec, "### `calls`"),
-        (scenario.VcpuSpec, "## `[[vcpus]]`"),
-        (scenario.AccessSpec, "### `accesses`"),
-        (scenario.ReaderSpec, "## `[[readers]]`"),
-        (scenario.AllocatorSpec, "## `[[allocators]]`"),
+        (AccessKind, "## What a guest does"),
+        (scenario.ReadKind, "## What KVM and the host do"),
+        (scenario.HostAction, "## What KVM and the host do"),
     ],
 )
-def test_each_key_of_a_scenario_is_explained(kind: type, heading: str) -> None:
+def test_each_value_of_a_scenario_is_explained(kind: type[Enum], heading: str) -> None:
     text = section(DOCS / "reference" / "scenario-format.md", heading)
-    rows = re.findall(r"^\| (`[^|]*`) \|", text, flags=re.MULTILINE)
-    explained = {key for row in rows for key in re.findall(r"`(\w+)`", row)}
-    assert {field.name for field in attrs.fields(kind)} <= explained
-
-
-@pytest.mark.parametrize("kind", [Exit, scenario.Flag, Granularity])
-def test_each_value_of_a_scenario_is_explained(
-    kind: type[Exit | scenario.Flag | Granularity],
-) -> None:
-    text = (DOCS / "reference" / "scenario-format.md").read_text()
     for member in kind:
         assert f'`"{member.value}"`' in text
+
+
+def test_each_part_of_the_series_is_shown_by_a_test() -> None:
+    places = [(part.ours, part.tests) for part in PATCHES]
+    for ours, tests in [*places, *((part.ours, part.tests) for part in BULLETS)]:
+        assert ours
+        assert tests
+        for test in tests:
+            file, name = test.split("::")
+            text = (ROOT / "tests" / file).read_text()
+            assert re.search(rf"(def|class) {name}\b", text), test
+    assert [patch.number for patch in PATCHES] == list(range(1, 14))
 
 
 def test_each_event_is_explained_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,26 +13,49 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from memslots.allocator import Allocation
 from memslots.region import Region
 from memslots.slot import LOG_DIRTY_PAGES, READONLY
 from memslots.units import Gpa, Hva
+from scenarios.calls import (
+    CALLS,
+    ClearDirtyLogSpec,
+    DestroyVmSpec,
+    Flag,
+    GetDirtyLogSpec,
+    PauseVcpusSpec,
+    RegionCallSpec,
+    RegisterDeviceSpec,
+    ResetDirtyRingsSpec,
+    ResumeVcpusSpec,
+    SlotsSpec,
+    StopVcpusSpec,
+    WriteMemorySpec,
+    ZapGfnRangeSpec,
+)
 from scenarios.catalogue.entries import entries
 from scenarios.checkers.judge import CHECKERS
 from scenarios.errors import InputError
 from scenarios.scenario import (
     AccessSpec,
     AllocatorSpec,
-    CallSpec,
-    Flag,
+    DirtyMode,
+    HostAction,
+    HostSpec,
+    MmuSpec,
+    NotifierSpec,
     ReaderSpec,
+    ReadKind,
+    ReadSpec,
     Scenario,
-    SlotSpec,
     VcpuSpec,
     WriterSpec,
+    Zap,
 )
 from scenarios.scenario_file import MAX_BYTES, parse_scenario, read_scenario
+from tests.support.authoring import document
 from vcpus.lookup import Granularity
-from vcpus.vcpu import Exit
+from vcpus.vcpu import AccessKind
 
 Table = dict[str, Any]
 
@@ -41,8 +65,23 @@ CALL: Table = {
     "memory_size": 0x1000,
     "userspace_addr": 0x7F00_0020_0000,
     "flags": ["log-dirty-pages"],
-    "expect": "ok",
+    "count": 3,
+    "repeat": 2,
+    "fail": "dirty-bitmap",
+    "expect": "ENOMEM",
 }
+OTHER_CALLS: list[Table] = [
+    {"call": "get-dirty-log", "slot": 1, "expect": "ok"},
+    {"call": "clear-dirty-log", "slot": 1, "first_page": 64, "num_pages": 7},
+    {"call": "reset-dirty-rings", "expect": "EINVAL"},
+    {"call": "zap-gfn-range", "start": 0, "end": 0x100000},
+    {"call": "register-device", "expedited": True},
+    {"call": "write-memory", "hva": 0x7F00_0000_0000, "value": 9, "pages": 2},
+    {"call": "pause-vcpus"},
+    {"call": "resume-vcpus"},
+    {"call": "stop-vcpus"},
+    {"call": "destroy-vm"},
+]
 WHOLE: Table = {
     "schema": 1,
     "name": "whole",
@@ -50,15 +89,26 @@ WHOLE: Table = {
     "family": "test",
     "address_spaces": 2,
     "cpus": 4,
+    "user_mem_slots": 509,
     "granularity": "node",
     "budget": 5_000,
     "must_exercise": ["lock-order", "deadlock"],
+    "may_exercise": ["freed-once"],
+    "internal_slots": True,
+    "mmu": {
+        "zap": "slot",
+        "mmio_gen_bits": 3,
+        "max_pages": 4,
+        "dirty_mode": "manual-protect",
+        "dirty_ring_entries": 512,
+    },
     "slots": [
         {
             "slot": 0,
             "guest_phys_addr": 0x0,
-            "memory_size": 0x4000,
+            "memory_size": 0x2000,
             "userspace_addr": 0x7F00_0000_0000,
+            "count": 2,
         },
         {
             "slot": 0x10001,
@@ -68,38 +118,59 @@ WHOLE: Table = {
             "flags": ["readonly", "log-dirty-pages"],
         },
     ],
-    "writers": [{"name": "w", "repeat": 3, "calls": [CALL]}],
+    "writers": [
+        {"name": "w", "repeat": 3, "calls": [CALL]},
+        {"name": "v", "calls": OTHER_CALLS},
+    ],
     "vcpus": [
         {
             "count": 2,
-            "exits": 5,
+            "times": 5,
             "until_writers_return": True,
             "address_space": 1,
-            "accesses": [{"exit": "emulated-write", "gpa": 0x1000}],
+            "nested": True,
+            "may_read": [0, 7],
+            "mmio": False,
+            "accesses": [
+                {
+                    "kind": "emulated-write",
+                    "gpa": 0x1000,
+                    "length": 16,
+                    "value": 7,
+                    "pages": 2,
+                },
+                {"kind": "halt"},
+            ],
         }
     ],
-    "readers": [{"name": "r", "gpas": [0, 0x1000], "repeat": 2}],
+    "readers": [
+        {
+            "name": "r",
+            "repeat": 2,
+            "accesses": [
+                {"gpa": 0},
+                {"gpa": 8, "kind": "pfn-cache-write", "length": 4, "value": 5},
+            ],
+        }
+    ],
+    "notifiers": [
+        {
+            "name": "n",
+            "repeat": 2,
+            "changes": [
+                {"action": "begin", "hva": 0x7F00_0000_0000},
+                {
+                    "action": "unmap",
+                    "hva": 0x7F00_0000_0000,
+                    "size": 0x2000,
+                    "step": 0x1000,
+                },
+                {"action": "end", "hva": 0x7F00_0000_0000},
+            ],
+        }
+    ],
     "allocators": [{"name": "a"}],
 }
-
-
-def toml(value: Any) -> str:
-    """One value as TOML; nested tables are written in line."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, dict):
-        pairs = (f"{toml(key)} = {toml(each)}" for key, each in value.items())
-        return f"{{ {', '.join(pairs)} }}"
-    if isinstance(value, list):
-        return f"[{', '.join(map(toml, value))}]"
-    if isinstance(value, str):
-        return '"' + "".join(f"\\U{ord(letter):08x}" for letter in value) + '"'
-    return str(value)
-
-
-def document(table: Table) -> str:
-    """A whole file."""
-    return "".join(f"{toml(key)} = {toml(value)}\n" for key, value in table.items())
 
 
 def with_value(path: tuple[str | int, ...], value: Any, table: Any = WHOLE) -> Any:
@@ -133,13 +204,35 @@ def error_of(table: Table) -> str:
 
 
 def test_a_whole_file_means_what_it_says() -> None:
-    call = CallSpec(
+    call = RegionCallSpec(
         slot=2,
         guest_phys_addr=0x9000,
         memory_size=0x1000,
         userspace_addr=0x7F00_0020_0000,
         flags=(Flag.LOG_DIRTY_PAGES,),
-        expect="ok",
+        count=3,
+        repeat=2,
+        fail=Allocation.DIRTY_BITMAP,
+        expect="ENOMEM",
+    )
+    hva = 0x7F00_0000_0000
+    others = (
+        GetDirtyLogSpec(call="get-dirty-log", slot=1, expect="ok"),
+        ClearDirtyLogSpec(call="clear-dirty-log", slot=1, first_page=64, num_pages=7),
+        ResetDirtyRingsSpec(call="reset-dirty-rings", expect="EINVAL"),
+        ZapGfnRangeSpec(call="zap-gfn-range", start=0, end=0x100000),
+        RegisterDeviceSpec(call="register-device", expedited=True),
+        WriteMemorySpec(call="write-memory", hva=hva, value=9, pages=2),
+        PauseVcpusSpec(call="pause-vcpus"),
+        ResumeVcpusSpec(call="resume-vcpus"),
+        StopVcpusSpec(call="stop-vcpus"),
+        DestroyVmSpec(call="destroy-vm"),
+    )
+    accesses = (
+        AccessSpec(
+            kind=AccessKind.EMULATED_WRITE, gpa=0x1000, length=16, value=7, pages=2
+        ),
+        AccessSpec(kind=AccessKind.HALT),
     )
     assert parse_scenario(document(WHOLE), "file.toml") == Scenario(
         schema=1,
@@ -148,17 +241,28 @@ def test_a_whole_file_means_what_it_says() -> None:
         family="test",
         address_spaces=2,
         cpus=4,
+        user_mem_slots=509,
         granularity=Granularity.NODE,
         budget=5_000,
         must_exercise=("lock-order", "deadlock"),
+        may_exercise=("freed-once",),
+        internal_slots=True,
+        mmu=MmuSpec(
+            zap=Zap.SLOT,
+            mmio_gen_bits=3,
+            max_pages=4,
+            dirty_mode=DirtyMode.MANUAL_PROTECT,
+            dirty_ring_entries=512,
+        ),
         slots=(
-            SlotSpec(
+            SlotsSpec(
                 slot=0,
                 guest_phys_addr=0,
-                memory_size=0x4000,
-                userspace_addr=0x7F00_0000_0000,
+                memory_size=0x2000,
+                userspace_addr=hva,
+                count=2,
             ),
-            SlotSpec(
+            SlotsSpec(
                 slot=0x10001,
                 guest_phys_addr=0x1000,
                 memory_size=0x1000,
@@ -166,19 +270,68 @@ def test_a_whole_file_means_what_it_says() -> None:
                 flags=(Flag.READONLY, Flag.LOG_DIRTY_PAGES),
             ),
         ),
-        writers=(WriterSpec(name="w", repeat=3, calls=(call,)),),
+        writers=(
+            WriterSpec(name="w", repeat=3, calls=(call,)),
+            WriterSpec(name="v", calls=others),
+        ),
         vcpus=(
             VcpuSpec(
                 count=2,
-                exits=5,
+                times=5,
                 until_writers_return=True,
                 address_space=1,
-                accesses=(AccessSpec(exit=Exit.EMULATED_WRITE, gpa=0x1000),),
+                nested=True,
+                may_read=(0, 7),
+                mmio=False,
+                accesses=accesses,
             ),
         ),
-        readers=(ReaderSpec(name="r", gpas=(0, 0x1000), repeat=2),),
+        readers=(
+            ReaderSpec(
+                name="r",
+                repeat=2,
+                accesses=(
+                    ReadSpec(gpa=0),
+                    ReadSpec(gpa=8, kind=ReadKind.PFN_CACHE_WRITE, length=4, value=5),
+                ),
+            ),
+        ),
+        notifiers=(
+            NotifierSpec(
+                name="n",
+                repeat=2,
+                changes=(
+                    HostSpec(action=HostAction.BEGIN, hva=hva),
+                    HostSpec(
+                        action=HostAction.UNMAP, hva=hva, size=0x2000, step=0x1000
+                    ),
+                    HostSpec(action=HostAction.END, hva=hva),
+                ),
+            ),
+        ),
         allocators=(AllocatorSpec(name="a"),),
     )
+
+
+def test_every_kind_of_call_is_in_the_whole_file() -> None:
+    scenario = parse_scenario(document(WHOLE), "file.toml")
+    used = {type(call) for writer in scenario.writers for call in writer.calls}
+    assert used == set(CALLS)
+
+
+def test_slots_side_by_side_go_on_without_a_gap() -> None:
+    (call,) = parse_scenario(document(WHOLE), "file.toml").writers[0].calls
+    assert isinstance(call, RegionCallSpec)
+    assert [
+        (each.slot, each.guest_phys_addr, each.userspace_addr) for each in call.regions
+    ] == [
+        (2, 0x9000, 0x7F00_0020_0000),
+        (3, 0xA000, 0x7F00_0020_1000),
+        (4, 0xB000, 0x7F00_0020_2000),
+    ]
+    assert call.last_region == call.regions[-1]
+    assert call.total == 6
+    assert call.expected == -errno.ENOMEM
 
 
 def test_a_slot_becomes_the_request_that_makes_it() -> None:
@@ -206,7 +359,7 @@ def test_only_schema_and_name_are_needed() -> None:
 
 @pytest.mark.parametrize("count", range(6))
 def test_vcpus_are_shared_out_in_turn(count: int) -> None:
-    one = VcpuSpec(accesses=(AccessSpec(exit=Exit.READ, gpa=0),))
+    one = VcpuSpec(accesses=(AccessSpec(kind=AccessKind.READ),))
     scenario = Scenario(schema=1, name="x", vcpus=(one, one))
     shared = scenario.with_vcpus(count)
     assert shared.vcpu_count == count
@@ -218,6 +371,9 @@ def test_vcpus_are_shared_out_in_turn(count: int) -> None:
 U64 = 1 << 64
 SLOT_0 = ("slots", 0)
 CALL_0 = ("writers", 0, "calls", 0)
+OTHERS = ("writers", 1, "calls")
+ACCESS_0 = ("vcpus", 0, "accesses", 0)
+CHANGE_1 = ("notifiers", 0, "changes", 1)
 NAME_TAKEN = "is the name of a task that every scenario may have; choose another"
 
 
@@ -257,14 +413,14 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
             (*SLOT_0, "colour"),
             1,
             (
-                "slots[0]: unknown key 'colour'; known are flags, guest_phys_addr,"
-                " memory_size, slot, userspace_addr"
+                "slots[0]: unknown key 'colour'; known are count, flags,"
+                " guest_phys_addr, memory_size, slot, userspace_addr"
             ),
         ),
         ((*SLOT_0, "slot"), -1, "slots[0]: 'slot' must be >= 0: -1"),
         ((*SLOT_0, "slot"), 1 << 32, "slots[0]: 'slot' must be <= 4294967295: "),
         ((*SLOT_0, "slot"), 0x20000, "slots[0]: address space must be below 2, got 2"),
-        ((*SLOT_0, "slot"), 32764, "slots[0]: slot id must be below 32764, got 32764"),
+        ((*SLOT_0, "slot"), 32764, "slots[0]: slot id must be below 509, got 32764"),
         ((*SLOT_0, "slot"), 0x10001, "slots[1].slot: 65537 is slots[0], too"),
         (
             (*SLOT_0, "memory_size"),
@@ -278,7 +434,7 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
         (
             (*SLOT_0, "guest_phys_addr"),
             U64 - 4096,
-            "slots[0]: the range ends at 0x10000000000003000, behind the last",
+            "slots[0]: the range ends at 0x10000000000001000, behind the last",
         ),
         ((*SLOT_0, "userspace_addr"), 1, "slots[0]: userspace_addr must be page align"),
         ((*SLOT_0, "userspace_addr"), 1 << 60, "slots[0]: userspace_addr must be page"),
@@ -295,7 +451,7 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
         (("writers", 0, "name"), "", "writers[0]: Length of 'name' must be >= 1: 0"),
         (("writers", 0, "calls"), [], "writers[0]: Length of 'calls' must be >= 1: 0"),
         (("writers", 0, "repeat"), 0, "writers[0]: 'repeat' must be >= 1: 0"),
-        ((*CALL_0, "gpa"), 1, "writers[0].calls[0]: unknown key 'gpa'; known are expe"),
+        ((*CALL_0, "gpa"), 1, "writers[0].calls[0]: unknown key 'gpa'; known are call"),
         (
             (*CALL_0, "expect"),
             "EFOO",
@@ -306,9 +462,139 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
         ),
         ((*CALL_0, "expect"), -17, "writers[0].calls[0].expect: must be a string, got"),
         ((*CALL_0, "slot"), "2", "writers[0].calls[0].slot: must be a whole number, "),
+        ((*CALL_0, "count"), 0, "writers[0].calls[0]: 'count' must be >= 1: 0"),
+        ((*CALL_0, "count"), 32765, "writers[0].calls[0]: 'count' must be <= 32764: "),
+        ((*CALL_0, "repeat"), 0, "writers[0].calls[0]: 'repeat' must be >= 1: 0"),
+        (
+            (*CALL_0, "fail"),
+            "page",
+            (
+                "writers[0].calls[0].fail: 'page' is not a valid Allocation; known are"
+                " slot, invalid-slot, dirty-bitmap, rmap, lpage-info, gfn-track"
+            ),
+        ),
+        (
+            (*CALL_0, "slot"),
+            (1 << 32) - 2,
+            (
+                "writers[0].calls[0].count: slot of the last slot would be 0x100000000,"
+                " behind 0xffffffff"
+            ),
+        ),
+        (
+            (*CALL_0, "guest_phys_addr"),
+            U64 - 0x1000,
+            (
+                "writers[0].calls[0].count: guest_phys_addr of the last slot would be"
+                " 0x10000000000001000, behind 0xffffffffffffffff"
+            ),
+        ),
+        (
+            (*CALL_0, "userspace_addr"),
+            U64 - 0x2000,
+            "writers[0].calls[0].count: userspace_addr of the last slot would be 0x1",
+        ),
+        # Other calls.
+        (
+            (*OTHERS, 0, "call"),
+            "get-dirty",
+            (
+                "writers[1].calls[0]: 'call' must be one of set-memory-region,"
+                " get-dirty-log, clear-dirty-log, reset-dirty-rings, zap-gfn-range,"
+                " register-device, write-memory, pause-vcpus, resume-vcpus, stop-vcpus,"
+                " destroy-vm, got 'get-dirty'"
+            ),
+        ),
+        ((*OTHERS, 0, "call"), 5, "writers[1].calls[0]: 'call' must be one of set-mem"),
+        ((*OTHERS, 0, "call"), ["x"], "writers[1].calls[0]: 'call' must be one of set"),
+        ((*OTHERS, 0, "flags"), [], "writers[1].calls[0]: unknown key 'flags'; known "),
+        ((*OTHERS, 0, "slot"), 1 << 32, "writers[1].calls[0]: 'slot' must be <= 42949"),
+        ((*OTHERS, 0, "expect"), "no", "writers[1].calls[0]: 'expect' must be ok or t"),
+        ((*OTHERS, 1, "first_page"), -1, "writers[1].calls[1]: 'first_page' must be >"),
+        ((*OTHERS, 1, "num_pages"), U64, "writers[1].calls[1]: 'num_pages' must be <="),
+        ((*OTHERS, 1, "num_pages"), "7", "writers[1].calls[1].num_pages: must be a wh"),
+        (
+            (*OTHERS, 3, "start"),
+            1,
+            "writers[1].calls[3].start: must be a multiple of 4096, got 0x1",
+        ),
+        (
+            (*OTHERS, 3, "end"),
+            U64 - 1,
+            (
+                "writers[1].calls[3].end: must be a multiple of 4096, got"
+                " 0xffffffffffffffff"
+            ),
+        ),
+        ((*OTHERS, 4, "expedited"), 1, "writers[1].calls[4].expedited: must be true o"),
+        ((*OTHERS, 5, "pages"), 0, "writers[1].calls[5]: 'pages' must be >= 1: 0"),
+        ((*OTHERS, 5, "value"), U64, "writers[1].calls[5]: 'value' must be <= "),
+        (
+            (*OTHERS, 5, "hva"),
+            U64 - 1,
+            (
+                "writers[1].calls[5].pages: the last page would be at"
+                " 0x10000000000000fff, behind 2^64"
+            ),
+        ),
+        (
+            (*OTHERS, 6),
+            {"call": "stop-vcpus"},
+            "writers[1].calls[7]: no call before it pauses the vCPUs",
+        ),
+        (
+            (*OTHERS, 6, "repeat"),
+            2,
+            (
+                "writers[1].calls[6]: the vCPUs are paused already, by"
+                " writers[1].calls[6]"
+            ),
+        ),
+        (
+            (*OTHERS, 7),
+            {"call": "pause-vcpus"},
+            (
+                "writers[1].calls[7]: the vCPUs are paused already, by"
+                " writers[1].calls[6]"
+            ),
+        ),
+        (
+            (*OTHERS, 7),
+            {"call": "reset-dirty-rings"},
+            (
+                "writers[1].calls[8]: vCPUs that writers[1].calls[6] has paused cannot"
+                " end; resume them first"
+            ),
+        ),
+        (
+            ("writers", 0, "calls"),
+            [{"call": "pause-vcpus"}],
+            ("writers[0].calls[0]: nobody resumes the vCPUs; add resume-vcpus"),
+        ),
+        (
+            ("writers", 0, "calls"),
+            OTHER_CALLS[6:8],
+            ("writers[1].calls[6]: only one writer can, and writers[0] does"),
+        ),
+        (
+            (*OTHERS, 8),
+            {"call": "destroy-vm"},
+            "writers[1].calls[8]: nothing can be called of a VM that is destroyed; let",
+        ),
+        ((*OTHERS, 9, "repeat"), 2, "writers[1].calls[9]: nothing can be called of a "),
+        (("writers", 1, "repeat"), 2, "writers[1].calls[9]: nothing can be called of "),
+        (
+            ("writers", 0),
+            {"name": "w", "calls": [{"call": "destroy-vm"}]},
+            "writers[1].calls[9]: the VM is destroyed by writers[0].calls[0]",
+        ),
         # vCPUs, readers, allocators.
         (("vcpus", 0, "count"), -1, "vcpus[0]: 'count' must be >= 0: -1"),
-        (("vcpus", 0, "exits"), 0, "vcpus[0]: 'exits' must be >= 1: 0"),
+        (("vcpus", 0, "times"), 0, "vcpus[0]: 'times' must be >= 1: 0"),
+        (("vcpus", 0, "exits"), 5, "vcpus[0]: unknown key 'exits'; known are access"),
+        (("vcpus", 0, "nested"), "yes", "vcpus[0].nested: must be true or false, got"),
+        (("vcpus", 0, "may_read"), 7, "vcpus[0].may_read: must be an array, got 7"),
+        (("vcpus", 0, "mmio"), 1, "vcpus[0].mmio: must be true or false, got 1"),
         (("vcpus", 0, "accesses"), [], "vcpus[0]: Length of 'accesses' must be >= 1"),
         (
             ("vcpus", 0, "until_writers_return"),
@@ -326,21 +612,151 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
             "vcpus[0]: 'address_space' must be in (0, 1) (got 2)",
         ),
         (
-            ("vcpus", 0, "accesses", 0, "exit"),
+            (*ACCESS_0, "kind"),
             "peek",
             (
-                "vcpus[0].accesses[0].exit: 'peek' is not a valid Exit; known are read,"
-                " write, emulated-read, emulated-write, migrate"
+                "vcpus[0].accesses[0].kind: 'peek' is not a valid AccessKind; known are"
+                " read, write, emulated-read, emulated-write, prefault, migrate, halt"
+            ),
+        ),
+        ((*ACCESS_0, "gpa"), -1, "vcpus[0].accesses[0]: 'gpa' must be >= 0: -1"),
+        ((*ACCESS_0, "gpa"), U64, "vcpus[0].accesses[0]: 'gpa' must be <= "),
+        ((*ACCESS_0, "length"), 0, "vcpus[0].accesses[0]: 'length' must be >= 1: 0"),
+        ((*ACCESS_0, "length"), 65537, "vcpus[0].accesses[0]: 'length' must be <= "),
+        ((*ACCESS_0, "value"), -1, "vcpus[0].accesses[0]: 'value' must be >= 0: -1"),
+        ((*ACCESS_0, "value"), "1", "vcpus[0].accesses[0].value: must be a whole numb"),
+        ((*ACCESS_0, "pages"), 0, "vcpus[0].accesses[0]: 'pages' must be >= 1: 0"),
+        ((*ACCESS_0, "pages"), 1 << 21, "vcpus[0].accesses[0]: 'pages' must be <= "),
+        (
+            (*ACCESS_0, "gpa"),
+            U64 - 4096,
+            (
+                "vcpus[0].accesses[0].pages: the last page would be at"
+                " 0x10000000000000000, behind 2^64"
+            ),
+        ),
+        (("readers", 0, "gpas"), [0], "readers[0]: unknown key 'gpas'; known are acce"),
+        (("readers", 0, "accesses"), [], "readers[0]: Length of 'accesses' must be >="),
+        (("readers", 0, "accesses"), "12", "readers[0].accesses: must be an array, go"),
+        (("readers", 0, "accesses", 0), 5, "readers[0].accesses[0]: must be a table, "),
+        (
+            ("readers", 0, "accesses", 1, "kind"),
+            "peek",
+            (
+                "readers[0].accesses[1].kind: 'peek' is not a valid ReadKind; known are"
+                " read, write, clear, hva-cache-read, hva-cache-write, pfn-cache-read,"
+                " pfn-cache-write"
             ),
         ),
         (
-            ("vcpus", 0, "accesses", 0, "gpa"),
-            -1,
-            "vcpus[0].accesses[0]: 'gpa' must be >= 0: -1",
+            ("readers", 0, "accesses", 1, "gpa"),
+            "1",
+            "readers[0].accesses[1].gpa: must be a whole number, got '1'",
         ),
-        (("readers", 0, "gpas"), [], "readers[0]: Length of 'gpas' must be >= 1: 0"),
-        (("readers", 0, "gpas"), "12", "readers[0].gpas: must be an array, got '12'"),
-        (("readers", 0, "gpas", 1), "1", "readers[0].gpas[1]: must be a whole number"),
+        (
+            ("readers", 0, "accesses", 1, "value"),
+            U64,
+            "readers[0].accesses[1]: 'value' must be <= ",
+        ),
+        (
+            ("readers", 0, "accesses", 1, "length"),
+            0,
+            "readers[0].accesses[1]: 'length' must be >= 1: 0",
+        ),
+        (("readers", 0, "repeat"), 0, "readers[0]: 'repeat' must be >= 1: 0"),
+        # Changes of host pages.
+        (("notifiers", 0, "changes"), [], "notifiers[0]: Length of 'changes' must be "),
+        (("notifiers", 0, "repeat"), 0, "notifiers[0]: 'repeat' must be >= 1: 0"),
+        (("notifiers", 0, "name"), "vcpu0", f"notifiers[0].name: 'vcpu0' {NAME_TAKEN}"),
+        (
+            ("notifiers", 0, "name"),
+            "r",
+            "notifiers[0].name: 'r' is the name of readers[0].name, too",
+        ),
+        (
+            (*CHANGE_1, "action"),
+            "map",
+            (
+                "notifiers[0].changes[1].action: 'map' is not a valid HostAction; known"
+                " are unmap, replace, age, begin, end"
+            ),
+        ),
+        ((*CHANGE_1, "hva"), -4096, "notifiers[0].changes[1]: 'hva' must be >= 0"),
+        ((*CHANGE_1, "size"), 0, "notifiers[0].changes[1]: 'size' must be >= 1: 0"),
+        ((*CHANGE_1, "size"), 1 << 41, "notifiers[0].changes[1]: 'size' must be <= "),
+        ((*CHANGE_1, "step"), -1, "notifiers[0].changes[1]: 'step' must be >= 0: -1"),
+        (
+            (*CHANGE_1, "hva"),
+            0x7F00_0000_0800,
+            (
+                "notifiers[0].changes[1].hva: must be a multiple of 4096, got"
+                " 0x7f0000000800"
+            ),
+        ),
+        (
+            (*CHANGE_1, "size"),
+            0x1800,
+            "notifiers[0].changes[1].size: must be a multiple of 4096, got 0x1800",
+        ),
+        (
+            (*CHANGE_1, "step"),
+            1,
+            "notifiers[0].changes[1].step: must be a multiple of 4096, got 0x1",
+        ),
+        (
+            (*CHANGE_1, "hva"),
+            U64 - 4096,
+            "notifiers[0].changes[1].size: the range would end at 0x10000000000001000",
+        ),
+        (
+            CHANGE_1,
+            {"action": "replace", "hva": 0, "size": 0x2000},
+            (
+                "notifiers[0].changes[1]: replace takes one page at a time, got 0x2000"
+                " bytes; set step = 0x1000"
+            ),
+        ),
+        (
+            ("notifiers", 0, "changes", 2, "hva"),
+            0x1000,
+            (
+                "notifiers[0].changes[2]: ends what has not begun; before it must come"
+                " a begin with the same hva, size and step"
+            ),
+        ),
+        (
+            ("notifiers", 0, "changes", 0, "action"),
+            "age",
+            "notifiers[0].changes[2]: ends what has not begun; ",
+        ),
+        # The MMU.
+        (("mmu",), [], "mmu: must be a table, got []"),
+        (("mmu", "tlb"), 1, "mmu: unknown key 'tlb'; known are dirty_mode, dirty_ring"),
+        (
+            ("mmu", "zap"),
+            "none",
+            "mmu.zap: 'none' is not a valid Zap; known are all, slot",
+        ),
+        (("mmu", "mmio_gen_bits"), 0, "mmu: 'mmio_gen_bits' must be >= 1: 0"),
+        (("mmu", "mmio_gen_bits"), 20, "mmu: 'mmio_gen_bits' must be <= 19: 20"),
+        # With one page a root could map nothing: it would make room for ever.
+        (("mmu", "max_pages"), 1, "mmu: 'max_pages' must be >= 2: 1"),
+        (
+            ("mmu", "dirty_mode"),
+            "rings",
+            (
+                "mmu.dirty_mode: 'rings' is not a valid DirtyMode; known are bitmap,"
+                " manual-protect, initially-set, ring"
+            ),
+        ),
+        (
+            ("mmu", "dirty_ring_entries"),
+            300,
+            "mmu: 'dirty_ring_entries' must be in (256, 512, 1024, ",
+        ),
+        (("internal_slots",), 1, "internal_slots: must be true or false, got 1"),
+        (("user_mem_slots",), 32765, "'user_mem_slots' must be <= 32764: 32765"),
+        (("user_mem_slots",), 1, "slots[0]: slot id must be below 1, got 1"),
         (("allocators", 0), "a", "allocators[0]: must be a table, got 'a'"),
         # Names.
         (("writers", 0, "name"), "main", f"writers[0].name: 'main' {NAME_TAKEN}"),
@@ -379,11 +795,20 @@ def test_what_cannot_be_is_refused_with_its_path(
         (("writers", 0, "calls"), "writers[0].calls: key 'calls' is missing"),
         ((*CALL_0, "slot"), "writers[0].calls[0].slot: key 'slot' is missing"),
         (("vcpus", 0, "accesses"), "vcpus[0].accesses: key 'accesses' is missing"),
+        ((*ACCESS_0, "kind"), "vcpus[0].accesses[0].kind: key 'kind' is missing"),
+        (("readers", 0, "accesses"), "readers[0].accesses: key 'accesses' is missing"),
         (
-            ("vcpus", 0, "accesses", 0, "exit"),
-            "vcpus[0].accesses[0].exit: key 'exit' is missing",
+            ("readers", 0, "accesses", 1, "gpa"),
+            "readers[0].accesses[1].gpa: key 'gpa' is missing",
         ),
-        (("readers", 0, "gpas"), "readers[0].gpas: key 'gpas' is missing"),
+        (
+            (*CHANGE_1, "action"),
+            "notifiers[0].changes[1].action: key 'action' is missing",
+        ),
+        ((*CHANGE_1, "hva"), "notifiers[0].changes[1].hva: key 'hva' is missing"),
+        ((*OTHERS, 0, "slot"), "writers[1].calls[0].slot: key 'slot' is missing"),
+        ((*OTHERS, 3, "end"), "writers[1].calls[3].end: key 'end' is missing"),
+        ((*OTHERS, 5, "value"), "writers[1].calls[5].value: key 'value' is missing"),
         (("allocators", 0, "name"), "allocators[0].name: key 'name' is missing"),
     ],
 )
@@ -411,7 +836,7 @@ def test_a_vcpu_needs_its_address_space() -> None:
 
 def test_slots_that_meet_are_both_named() -> None:
     second = {
-        "slot": 1,
+        "slot": 2,
         "guest_phys_addr": 0x3000,
         "memory_size": 0x2000,
         "userspace_addr": 0,
@@ -425,8 +850,45 @@ def test_slots_that_meet_are_both_named() -> None:
     assert len(parse_scenario(document(elsewhere), "file.toml").slots) == 3
 
 
+def test_a_slot_whose_pages_are_initially_set_is_not_too_large() -> None:
+    table = with_value(("mmu", "dirty_mode"), "initially-set")
+    large = with_value((*CALL_0, "memory_size"), (64 << 30) + 4096, table)
+    text = (
+        "writers[0].calls[0].memory_size: a slot that is logged has at most"
+        " 0x1000000000 bytes if its pages are initially set, got 0x1000001000"
+    )
+    assert error_of(large) == text
+    largest = with_value((*CALL_0, "memory_size"), 64 << 30, table)
+    unlogged = with_value((*CALL_0, "flags"), [], large)
+    otherwise = with_value((*CALL_0, "memory_size"), (64 << 30) + 4096)
+    for each in (largest, unlogged, otherwise):
+        parse_scenario(document(each), "file.toml")
+
+
+@pytest.mark.parametrize("kind", list(ReadKind))
+def test_who_is_no_vcpu_cannot_write_where_there_are_rings(kind: ReadKind) -> None:
+    table = with_value(("readers", 0, "accesses", 1, "kind"), kind.value)
+    parse_scenario(document(table), "file.toml")
+    ring = with_value(("mmu", "dirty_mode"), "ring", table)
+    if kind.value.endswith("read"):
+        parse_scenario(document(ring), "file.toml")
+    else:
+        assert error_of(ring) == (
+            f"readers[0].accesses[1].kind: {kind.value} needs the dirty ring of a vCPU;"
+            " let a vCPU make an emulated-write, or choose another dirty_mode"
+        )
+
+
+def test_a_change_that_begins_may_be_left_to_the_end_of_the_vm() -> None:
+    begins = [{"action": "begin", "hva": 0}] * 2
+    changes = [*begins, {"action": "end", "hva": 0}]
+    parse_scenario(document(with_value(("notifiers", 0, "changes"), changes)), "x")
+    twice = with_value(("notifiers", 0, "changes"), [*changes, *changes[2:] * 2])
+    assert error_of(twice).startswith("notifiers[0].changes[4]: ends what has not beg")
+
+
 def test_two_names_that_are_the_same_are_refused() -> None:
-    table = with_value(("writers",), WHOLE["writers"] * 2)
+    table = with_value(("writers",), WHOLE["writers"][:1] * 2)
     text = "writers[1].name: 'w' is the name of writers[0].name, too"
     assert error_of(table) == text
 
@@ -511,12 +973,16 @@ anything = st.recursive(
         st.sampled_from([1 << 32, 1 << 63, U64 - 1, U64, -U64, 4096, 0x7F00_0000_0000]),
         st.floats(allow_nan=False, allow_infinity=False).map(lambda x: round(x, 3)),
         texts,
-        st.sampled_from(["ok", "EINVAL", "readonly", "read", "node", "main", "w", "r"]),
+        st.sampled_from(
+            ["ok", "EINVAL", "readonly", "read", "node", "w", "halt", "stop-vcpus"]
+        ),
     ),
     lambda inner: st.one_of(
         st.lists(inner, max_size=3),
         st.dictionaries(
-            st.one_of(texts, st.sampled_from(["slot", "name", "calls", "gpa", "exit"])),
+            st.one_of(
+                texts, st.sampled_from(["slot", "name", "calls", "gpa", "kind", "call"])
+            ),
             inner,
             max_size=3,
         ),

@@ -138,8 +138,8 @@ userspace_addr = 0x7f0000000000
 VCPUS = """
 [[vcpus]]
 count = 2
-exits = 3
-accesses = [{ exit = "read", gpa = 0x1000 }, { exit = "write", gpa = 0x2000 }]
+times = 3
+accesses = [{ kind = "read", gpa = 0x1000 }, { kind = "write", gpa = 0x2000 }]
 """
 
 

@@ -152,7 +152,7 @@ SCENARIOS: dict[str, tuple[str | bytes, list[str]]] = {
         HEADER + SLOT.replace("0x4000", '"big"'),
         ["slots[0].memory_size", "big"],
     ),
-    "unknown exit": (HEADER + VCPUS.replace('"read"', '"jump"'), ["exit", "jump"]),
+    "unknown access": (HEADER + VCPUS.replace('"read"', '"jump"'), ["kind", "jump"]),
     "unknown checker": (
         HEADER + 'must_exercise = ["deadlocks"]\n',
         ["must_exercise[0]", "deadlocks", "deadlock"],
@@ -167,12 +167,38 @@ SCENARIOS: dict[str, tuple[str | bytes, list[str]]] = {
         ["10000000000 calls", "repeat"],
     ),
     "too many reads": (
-        f'{HEADER}[[readers]]\nname = "r"\ngpas = [0]\nrepeat = 10_000_000_000\n',
+        HEADER
+        + '[[readers]]\nname = "r"\naccesses = [{ gpa = 0 }]\n'
+        + "repeat = 10_000_000_000\n",
         ["10000000000 reads", "repeat"],
     ),
-    "more exits than steps": (
-        HEADER + VCPUS.replace("exits = 3", f"exits = {10**20}"),
-        ["vcpus[0].exits", str(10**20), "budget"],
+    "too many calls for several slots": (
+        HEADER + CALL.replace("slot = 1", "count = 32764\nrepeat = 100\nslot = 1"),
+        ["3276400 calls", "repeat or count"],
+    ),
+    "too many accesses": (
+        HEADER + VCPUS.replace('kind = "read"', 'kind = "read", pages = 1_000_000'),
+        ["2000002 different accesses of guests", "pages or count"],
+    ),
+    "too many changes": (
+        HEADER
+        + '[[notifiers]]\nname = "n"\nrepeat = 1000\n'
+        + 'changes = [{ action = "unmap", hva = 0, size = 0x1000000 }]\n',
+        ["4096000 changes of host pages", "repeat or size"],
+    ),
+    "too many writes": (
+        HEADER
+        + '[[writers]]\nname = "w"\nrepeat = 1000\ncalls = [{ call = "write-memory",'
+        + " hva = 0, value = 1, pages = 1_000_000 }]\n",
+        ["1000000000 writes to host pages", "repeat or pages"],
+    ),
+    "too many threads": (
+        HEADER + "".join(f'[[allocators]]\nname = "a{n}"\n' for n in range(1025)),
+        ["1025 threads", "1024"],
+    ),
+    "more accesses than steps": (
+        HEADER + VCPUS.replace("times = 3", f"times = {10**20}"),
+        ["vcpus[0].times", str(10**20), "budget"],
     ),
     "endless budget": (f"{HEADER}budget = {1 << 64}\n", ["budget", str(1 << 64)]),
     "colourful key": (HEADER + '"\\u001b[31m" = 1\n', ["unknown key"]),

@@ -144,7 +144,7 @@ def test_names_of_a_scenario_are_shown_harmlessly(cli: Cli, tmp_path: Path) -> N
     text = (
         'schema = 1\nname = "[red]\\u001b[31m\\n/../x"\nfamily = "[b]\\u001b[1m"\n'
         'description = "\\u001b[31m[blue]\\\\"\n[[readers]]\nname = "[i]\\u001b[3m"\n'
-        "gpas = [0]\n"
+        "accesses = [{ gpa = 0 }]\n"
     )
     (tmp_path / "own.toml").write_text(text)
     for arguments in (["run", "own.toml", "-v"], ["describe", "own.toml"]):

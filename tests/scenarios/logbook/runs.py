@@ -47,7 +47,7 @@ def plans() -> dict[str, Plan]:
         "holds in a small scenario": small,
         "violation": attrs.evolve(swap, parts=Parts(update=broken.WaitsForNobody)),
         "a task fails": attrs.evolve(
-            swap, parts=Parts(memory=broken.FaultsOutsideTheSection)
+            swap, parts=Parts(faults=broken.FaultsOutsideTheSection)
         ),
         "deadlock": attrs.evolve(keeps_lock, seed=5),
         "budget": endless,

@@ -28,6 +28,7 @@ HEADER = [
     "vcpus",
     "tasks",
     "must_exercise",
+    "memslots",
 ]
 
 
