@@ -15,10 +15,11 @@ from scenarios.calls import WriteMemorySpec
 from scenarios.catalogue.entries import entries
 from scenarios.errors import InputError
 from scenarios.plan import Plan, digest_of
+from scenarios.printable import printable
 from scenarios.scenario import Scenario
 from scenarios.scenario_file import read_scenario
 from scenarios.trace_plan import chosen_vms, plan_trace
-from scenarios.traces.call import TraceError, printable
+from scenarios.traces.call import TraceError
 from scenarios.traces.importer import MAX_CALLS, read_trace
 
 VCPUS = 4

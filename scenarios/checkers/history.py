@@ -175,6 +175,8 @@ class History:
         return space.freed[set_index] if content is None else content
 
     def _made(self, record: Record, event: AddressSpaceMade) -> None:
+        if event.sets not in {1, 2}:
+            raise ValueError(f"an address space has one set or two, not {event.sets}")
         self.spaces[event.as_id] = AddressSpace(
             event.generation, event.generation_step, event.sets
         )

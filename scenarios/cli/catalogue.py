@@ -46,7 +46,7 @@ def list_scenarios(
     for name, of, tasks, text in rows:
         head = f"{name:<{names}}  {of:<{families}}  {tasks:>5}  "
         if console.is_terminal and console.width < len(head) + ROOM:
-            console.print(f"{head.rstrip()}\n{hang(console, '    ', text)}")
+            console.print(f"{name}  {of}  {tasks}\n{hang(console, '    ', text)}")
         else:
             console.print(hang(console, head, text))
     return 0

@@ -29,7 +29,7 @@ _COLOURS = {
 SHOWN = 5
 """Violations and mismatches that are printed; the rest is counted."""
 
-TABLE_COLUMNS = 42
+TABLE_COLUMNS = 45
 """Columns that the table of checkers takes; a narrower terminal loses its indent."""
 
 

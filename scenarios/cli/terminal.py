@@ -16,7 +16,7 @@ from typing import IO, Literal, TextIO, cast
 from rich.console import Console
 
 from scenarios.errors import InputError
-from scenarios.traces.call import printable
+from scenarios.printable import printable
 
 LONGEST = 4_096
 """Characters of a line of talk; what is longer is cut."""

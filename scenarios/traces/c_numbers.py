@@ -10,7 +10,7 @@ from __future__ import annotations
 import errno
 import re
 
-from scenarios.traces.call import printable
+from scenarios.printable import printable
 
 UINT16_BITS = 16
 UINT32_BITS = 32

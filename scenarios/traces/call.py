@@ -14,6 +14,7 @@ import attrs
 
 from memslots.region import Region
 from memslots.units import Gpa, Hva
+from scenarios.printable import printable
 
 NEVER = sys.maxsize
 """Where a call returned whose answer the trace does not hold."""
@@ -196,16 +197,3 @@ class TraceError(Exception):
         self.line = line
         place = self.source if line is None else f"{self.source}:{line}"
         super().__init__(f"{place}: {message}")
-
-
-def printable(text: str, longest: int = 200) -> str:
-    r"""Return *text* on one line, without control characters, cut to length.
-
-    >>> printable("a\tb\x1b[31m", longest=5)
-    'a�b�…'
-    """
-    head = text[: longest + 1]
-    clean = "".join(c if c.isprintable() else "\N{REPLACEMENT CHARACTER}" for c in head)
-    if len(clean) <= longest:
-        return clean
-    return clean[: longest - 1] + "\N{HORIZONTAL ELLIPSIS}"

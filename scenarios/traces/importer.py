@@ -12,8 +12,9 @@ import zlib
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
+from scenarios.printable import printable
 from scenarios.traces import mtree, qemu_trace, strace, strace_line
-from scenarios.traces.call import Trace, TraceError, printable
+from scenarios.traces.call import Trace, TraceError
 from scenarios.traces.lines import (
     LONGEST,
     Lines,

@@ -11,8 +11,9 @@ from collections import Counter
 
 import attrs
 
+from scenarios.printable import printable
 from scenarios.traces.c_numbers import UINT64_BITS, integer, unsigned
-from scenarios.traces.call import NEVER, GuestMemfdMade, printable
+from scenarios.traces.call import NEVER, GuestMemfdMade
 from scenarios.traces.region import Region
 from scenarios.traces.strace_line import (
     CHECK_EXTENSION,

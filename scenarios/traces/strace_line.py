@@ -11,8 +11,8 @@ from __future__ import annotations
 import re
 from functools import lru_cache
 
+from scenarios.printable import printable
 from scenarios.traces.c_numbers import errno_number, integer
-from scenarios.traces.call import printable
 from scenarios.traces.mail import clean
 
 SET_REGION = "KVM_SET_USER_MEMORY_REGION"

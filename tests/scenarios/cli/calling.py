@@ -165,5 +165,5 @@ INCONCLUSIVE = HEADER + 'must_exercise = ["consistent-set"]\n' + SLOT + writer()
 ENDLESS = (
     'schema = 1\nname = "endless"\nbudget = 5_000_000\n'
     + SLOT
-    + VCPUS.replace("exits = 3", "exits = 1_000_000")
+    + VCPUS.replace("times = 3", "times = 1_000_000")
 )

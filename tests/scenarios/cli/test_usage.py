@@ -150,8 +150,7 @@ def test_help_imports_nothing_that_runs_scenarios(
     ours = {name for name in told if name.startswith("scenarios.")}
     assert {name for name in ours if not name.startswith("scenarios.cli")} == {
         "scenarios.errors",
-        "scenarios.traces",
-        "scenarios.traces.call",
+        "scenarios.printable",
         "scenarios.version",
     }
 

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from scenarios.printable import printable
 from scenarios.traces import lines as lines_module
-from scenarios.traces.call import Trace, TraceError, printable
+from scenarios.traces.call import Trace, TraceError
 from scenarios.traces.importer import read_stream, read_trace
 from scenarios.traces.lines import LONGEST, Lines, looks_binary
 
