@@ -11,6 +11,7 @@ from collections import Counter
 
 import attrs
 
+from scenarios.printable import printable
 from scenarios.traces.c_numbers import OutOfRange
 from scenarios.traces.call import (
     GuestMemfdMade,
@@ -19,7 +20,6 @@ from scenarios.traces.call import (
     TraceError,
     UnknownLine,
     UnknownLines,
-    printable,
 )
 from scenarios.traces.region import Region, read_region
 
