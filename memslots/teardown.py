@@ -50,7 +50,8 @@ class Teardown(InternalSlots):
 
         Locks:
             Acquires: ``slots_lock``, to delete internal slots.
-            Waits for: SRCU grace periods, to delete internal slots.
+            Waits for: SRCU grace periods, to delete internal slots; callbacks that are
+                queued.
 
         KVM: kvm_destroy_vm, virt/kvm/kvm_main.c
         """
@@ -64,6 +65,7 @@ class Teardown(InternalSlots):
         for pair in vm.sets:
             for slots in pair:
                 await self.free_memslots(slots)
+        await self.wait_for_callbacks()
         await self.cleanup_srcu()
         if self._scheduler.tracing:
             self._scheduler.emit(VmDestroyed())
@@ -97,6 +99,10 @@ class Teardown(InternalSlots):
         if slots.node_idx:  # both sets have the same slots: free them with one of them
             for slot in list(slots):
                 await self.free_memslot(slot)
+
+    async def wait_for_callbacks(self) -> None:
+        """Let whatever is to be freed after a grace period be freed."""
+        await self.vm.srcu.barrier()
 
     async def cleanup_srcu(self) -> None:
         """Give the SRCU domain up.

@@ -301,22 +301,21 @@ class Machine:
         ]
         turn = place % len(accesses)
         order = accesses[turn:] + accesses[:turn]
-        times: int | None = spec.times
         if spec.until_writers_return:
             self._persistent.append((vcpu, spec))
-            times = None
-        run = self.pause.run if self._pauses else self._run_vcpu
-        if self._pace is not None:
-            body: Body = _Bound(self._pace.run, (vcpu, order, spec.times))
-        else:
-            body = _Bound(run, (vcpu, order, times))
-        self._add(f"vcpu{index}", body)
+        self._add(f"vcpu{index}", _Bound(self._run_vcpu, (vcpu, order, spec)))
         if self._scheduler.tracing and (spec.may_read or not spec.mmio):
             self._scheduler.emit(GuestExpected(index, spec.may_read, spec.mmio))
 
-    async def _run_vcpu(self, what: tuple[Vcpu, list[Access], int | None]) -> None:
-        vcpu, order, times = what
-        await vcpu.run(order, times)
+    async def _run_vcpu(self, what: tuple[Vcpu, list[Access], VcpuSpec]) -> None:
+        vcpu, order, spec = what
+        times = None if spec.until_writers_return else spec.times
+        if self._pace is not None:
+            await self._pace.run(vcpu, order, spec.times)
+        elif self._pauses:
+            await self.pause.run(vcpu, order, times)
+        else:
+            await vcpu.run(order, times)
 
     async def _write(self, what: tuple[str, Sequence[Call]]) -> None:
         name, calls = what

@@ -36,13 +36,14 @@ class Pace:
         self._per_call = per_call
         self._scheduler = scheduler
 
-    async def run(self, what: tuple[Vcpu, Sequence[Access], int]) -> None:
+    async def run(self, vcpu: Vcpu, accesses: Sequence[Access], first: int) -> None:
         """What the thread of a vCPU does until it is told to leave for good.
 
         Args:
-            what: The vCPU, what its guest does, and how often before any call.
+            vcpu: Which.
+            accesses: What its guest does, over and over.
+            first: How many accesses it makes before any call returns.
         """
-        vcpu, accesses, first = what
         wait = Operation("wait for", reads=(self.location, vcpu.immediate_exit))
         await vcpu.run(accesses, first)
         while True:

@@ -30,13 +30,16 @@ class Pause:
         self._enter = Operation("wait for the end of", writes=(self.location,))
         self._wait = Operation("wait for", reads=(self.location,))
 
-    async def run(self, what: tuple[Vcpu, Sequence[Access], int | None]) -> None:
+    async def run(
+        self, vcpu: Vcpu, accesses: Sequence[Access], times: int | None
+    ) -> None:
         """What the thread of a vCPU does: it runs the guest, but for pauses.
 
         Args:
-            what: The vCPU, and what `Vcpu.run` takes.
+            vcpu: Which.
+            accesses: What the guest does, over and over.
+            times: How many of them it makes; see `Vcpu.run`.
         """
-        vcpu, accesses, times = what
         while True:
             await self._scheduler.point(self._enter, self._is_off)
             self._inside.append(vcpu.index)

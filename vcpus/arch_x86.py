@@ -50,9 +50,6 @@ class ArchX86(PlainArch):
             what maps the slot.
 
     Attributes:
-        shadow_roots: Whether slots need reverse maps.
-        mmu: Page tables.
-        mmio: Pages known to have no slot.
         requested_mmu_pages: Whether user space has bounded the shadow pages itself.
         external_write_tracking: Whether somebody outside KVM watches guest pages, so
             that no slot can be moved.

@@ -11,6 +11,7 @@ of its own, conditions asked again only after a step that wrote.
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Awaitable, Iterator
 from operator import attrgetter
 
@@ -279,6 +280,7 @@ class ControlledScheduler(Scheduler):
         """From now on every point raises `Abandoned`."""
         self.abandoning = True
         self._horizon = 0
+        self._pause = sys.maxsize  # a body that yielded now would stay where it is
         self._dice = None
         self._pick = self._pick_abandoned
 

@@ -46,7 +46,8 @@ def list_scenarios(
     for name, of, tasks, text in rows:
         head = f"{name:<{names}}  {of:<{families}}  {tasks:>5}  "
         if console.is_terminal and console.width < len(head) + ROOM:
-            console.print(f"{name}  {of}  {tasks}\n{hang(console, '    ', text)}")
+            head = hang(console, "    ", f"{name}  {of}  {tasks}").lstrip()
+            console.print(f"{head}\n{hang(console, '    ', text)}")
         else:
             console.print(hang(console, head, text))
     return 0

@@ -54,7 +54,7 @@ def run(
         int | None, Parameter(validator=Number(gte=0, lte=MAX_VCPUS))
     ] = None,
     seed: Annotated[int | Literal["random"], Parameter(validator=_check_seed)] = 0,
-    strategy: Literal["random", "round-robin"] = "random",
+    strategy: Literal["random", "pct", "pos", "urw", "round-robin"] = "random",
     mode: Literal["controlled", "trio"] = "controlled",
     memslots: MemslotsKind = "tree",
     log: Path | None = None,
@@ -92,7 +92,6 @@ def run(
         exit_zero: Exit with 0 whatever the verdict.
     """
     number = random.SystemRandom().getrandbits(32) if seed == "random" else seed
-    refuse_to_overwrite(find(scenario), log, schedule)
     plans = plans_for(
         scenario,
         vcpus=vcpus,
@@ -106,26 +105,19 @@ def run(
     outputs = [
         (_of_vm(log, each, plans), _of_vm(schedule, each, plans)) for each in plans
     ]
-    for own in outputs:
+    for own in [(log, schedule), *outputs]:
         refuse_to_overwrite(find(scenario), *own)
     if seed == "random" and not quiet:
         terminal.say(f"seed {number}")
-    ran = [
-        _run_one(
-            plan,
-            log=own_log,
-            schedule=own_schedule,
-            quiet=quiet,
-            verbose=verbose if format == "text" else None,
-            end="\n" if len(plans) > 1 else "",
-        )
-        for plan, (own_log, own_schedule) in zip(plans, outputs, strict=True)
-    ]
+    ran = []
+    for plan, own in zip(plans, outputs, strict=True):
+        ran.append(_run_one(plan, *own, quiet=quiet))
+        if format == "text" and not (quiet and ran[-1].verdict is Verdict.HOLDS):
+            _print_one(ran[-1], verbose=verbose)
+            terminal.write("\n" if len(plans) > 1 else "")
     worst = min((each.verdict for each in ran), key=WORST.index)
     if format == "json":
-        vms = [{"vm": each.plan.vm} | each.told for each in ran]
-        several = {"verdict": worst.value, "vms": vms}
-        output.print_json(several if len(ran) > 1 else ran[0].told)
+        _print_as_json(ran, worst)
     if not quiet or worst is not Verdict.HOLDS:
         tell_several(plans)
         tell_ignored(plans)
@@ -138,33 +130,49 @@ def run(
 
 @attrs.frozen
 class _Ran:
-    """What the run of one VM leaves: verdict, JSON, what could not be kept of it."""
+    """What is left of the run of one VM.
 
-    plan: Plan
-    verdict: Verdict
-    told: dict[str, object]
+    Attributes:
+        result: Without the order, which may be long.
+        log, schedule: Where they were written; None if they were not.
+        lost: Why there is no schedule although there should be one.
+    """
+
+    result: RunResult
+    log: Path | None
+    schedule: Path | None
     lost: InputError | None
+
+    @property
+    def verdict(self) -> Verdict:
+        return self.result.judgement.verdict
+
+    @property
+    def told(self) -> dict[str, object]:
+        return as_dict(self.result, self.log, self.schedule)
 
 
 def _run_one(
-    plan: Plan,
-    *,
-    log: Path | None,
-    schedule: Path | None,
-    quiet: bool,
-    verbose: bool | None,
-    end: str,
+    plan: Plan, log: Path | None, schedule: Path | None, *, quiet: bool
 ) -> _Ran:
-    """Run one VM and print it as text, unless ``verbose`` is None."""
+    """Run one VM."""
     result = execute(plan, log=log, quiet=quiet)
-    verdict = result.judgement.verdict
     kept, lost = keep_schedule(result, schedule)
-    if verbose is not None and (not quiet or verdict is not Verdict.HOLDS):
-        print_result(result, log, verbose=verbose)
-        if kept is not None and verdict is Verdict.VIOLATION:
-            terminal.write(f"Replay: memslots replay {shlex.quote(str(kept))}\n")
-        terminal.write(end)
-    return _Ran(plan, verdict, as_dict(result, log, kept), lost)
+    return _Ran(attrs.evolve(result, order=()), log, kept, lost)
+
+
+def _print_one(ran: _Ran, *, verbose: bool) -> None:
+    """Print the run of one VM as text."""
+    print_result(ran.result, ran.log, verbose=verbose)
+    if ran.schedule is not None and ran.verdict is Verdict.VIOLATION:
+        terminal.write(f"Replay: memslots replay {shlex.quote(str(ran.schedule))}\n")
+
+
+def _print_as_json(ran: Sequence[_Ran], worst: Verdict) -> None:
+    """Print one object, whether there is one VM or several."""
+    vms = [{"vm": each.result.plan.vm} | each.told for each in ran]
+    several = {"verdict": worst.value, "vms": vms}
+    output.print_json(several if len(ran) > 1 else ran[0].told)
 
 
 def _of_vm(path: Path | None, plan: Plan, plans: Sequence[Plan]) -> Path | None:

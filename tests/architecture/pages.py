@@ -91,7 +91,7 @@ def pages() -> list[Path]:
 
 def runnable_pages() -> list[Path]:
     """The pages whose blocks are run."""
-    folders = (DOCS / "tutorial", DOCS / "how-to")
+    folders = (DOCS / "tutorial", DOCS / "how-to", DOCS / "explanation")
     return [
         ROOT / "README.md",
         *(path for folder in folders for path in sorted(folder.glob("*.md"))),

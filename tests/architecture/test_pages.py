@@ -25,6 +25,7 @@ from tests.architecture.pages import (
     DOCS,
     ROOT,
     Done,
+    blocks,
     missing_programs,
     pages,
     prose,
@@ -59,6 +60,12 @@ def section(page: Path, heading: str) -> str:
 def test_a_derived_table_is_as_the_code_says(name: str) -> None:
     text = (DOCS / name).read_text()
     assert text == with_tables(text, TABLES[name]), f"{name} {REFRESH}"
+
+
+@pytest.mark.parametrize("page", pages(), ids=name_of)
+def test_a_page_that_shows_what_to_type_is_run(page: Path) -> None:
+    kinds = {block.kind for block in blocks(page)}
+    assert page in runnable_pages() or not kinds & {"console", "python"}
 
 
 @pytest.mark.slow

@@ -28,6 +28,7 @@ from rcu.schedule.controlled import ControlledScheduler
 from rcu.schedule.pool import TaskPool
 from rcu.schedule.report import Ending
 from rcu.schedule.scheduler import Scheduler
+from rcu.srcu.counters import Callback
 from scenarios.checkers.judge import Judge
 from scenarios.strategies.round_robin import RoundRobin
 from tests.memslots.world import (
@@ -228,7 +229,7 @@ async def test_a_user_who_is_counted_is_waited_for(pool: TaskPool) -> None:
 async def test_a_reader_who_is_not_counted_is_found_inside(pool: TaskPool) -> None:
     build = last_user(counted=False)
     verdicts = await in_every_order(pool, build, ending, preemptions=2)
-    assert verdicts == {"DomainBusy": 32, "UseAfterFree": 16, "completed": 67}
+    assert verdicts == {"DomainBusy": 34, "UseAfterFree": 21, "completed": 69}
 
 
 async def test_the_domain_is_not_given_up_under_a_reader(pool: TaskPool) -> None:
@@ -238,6 +239,45 @@ async def test_the_domain_is_not_given_up_under_a_reader(pool: TaskPool) -> None
             await update.cleanup_srcu()
 
     await run_writer(pool, write, small_vm)
+
+
+# Something that is freed after a grace period of the domain.
+
+
+class WaitsForNoCallback(Update):
+    """Gives the domain up whatever is queued there."""
+
+    async def wait_for_callbacks(self) -> None:
+        pass
+
+
+def freeing_later(make: MakeUpdate) -> Build[Update]:
+    """A bus of devices is replaced; then the VM is destroyed."""
+
+    def build(scheduler: Scheduler) -> Update:
+        update = make(small_vm(scheduler).vm)
+
+        async def end() -> None:
+            await update.vm.srcu.call(Callback("freeing of the old bus", lambda: None))
+            await update.destroy()
+
+        scheduler.task("vmm", end)
+        return update
+
+    return build
+
+
+@pytest.mark.parametrize("cpus", [1, 2])
+async def test_what_is_freed_later_is_waited_for(pool: TaskPool, cpus: int) -> None:
+    build = freeing_later(Update)
+    verdicts = await in_every_order(pool, build, ending, cpus=cpus, preemptions=2)
+    assert list(verdicts) == ["completed"]
+
+
+async def test_who_does_not_wait_for_it_finds_the_domain_busy(pool: TaskPool) -> None:
+    build = freeing_later(WaitsForNoCallback)
+    verdicts = await in_every_order(pool, build, ending, preemptions=2)
+    assert verdicts == {"DomainBusy": 133, "completed": 11}
 
 
 # A notifier that began an invalidation and will not end it.

@@ -7,13 +7,14 @@ from collections.abc import AsyncIterator
 import pytest
 
 from memslots.region import Region
-from memslots.tracepoints import RegionRequested, RegionReturned
+from memslots.tracepoints import RegionRequested, RegionReturned, VmDestroyed
 from memslots.units import PAGE_SIZE, Hva
 from rcu.schedule.controlled import ControlledScheduler
 from rcu.schedule.pool import TaskPool, open_pool
 from rcu.schedule.report import Ending
 from rcu.trace import Record, Trace
 from rcu.tracepoints import (
+    CallbackInvoked,
     CallbackQueued,
     GracePeriodEnded,
     GracePeriodStarted,
@@ -118,7 +119,13 @@ async def test_vcpus_can_be_stopped_after_a_pause(pool: TaskPool) -> None:
     endless = VCPUS.replace("times", "until_writers_return = true\ntimes")
     stopped = writer(*PAUSES, '{ call = "stop-vcpus" }')
     for seed in range(10):
-        await run(pool, SLOTS + endless + stopped, seed)
+        machine, records = await run(pool, SLOTS + endless + stopped, seed)
+        actors = [
+            each.actor for each in records if isinstance(each.event, GuestAccessed)
+        ]
+        assert {*actors} == {"vcpu0", "vcpu1"}
+        assert min(actors.count(actor) for actor in actors) >= 5
+        assert [vcpu.must_exit for vcpu in machine.vcpus] == [True, True]
 
 
 # Devices and the VMM's own memory.
@@ -153,6 +160,16 @@ async def test_an_update_may_wait_behind_the_grace_period_of_a_bus(
         (begun, asked, ended, begun, ended, done),
         (begun, ended, asked, begun, ended, done),
     }
+
+
+async def test_a_vm_waits_for_the_grace_period_of_a_bus_when_it_is_destroyed(
+    pool: TaskPool,
+) -> None:
+    calls = ('{ call = "register-device" }', '{ call = "destroy-vm" }')
+    for seed in range(20):
+        _, records = await run(pool, SLOTS + writer(*calls), seed)
+        kinds = [type(record.event) for record in records]
+        assert kinds.index(CallbackInvoked) < kinds.index(VmDestroyed)
 
 
 async def test_the_vmm_writes_to_its_own_memory(pool: TaskPool) -> None:

@@ -217,14 +217,6 @@ class Author:
             return
         if self._perhaps(0.25):
             writers[-1]["repeat"] = 1
-            # A bus that is still to be freed keeps the domain from being given up.
-            for writer in writers:
-                writer["calls"] = [
-                    {"call": "reset-dirty-rings"}
-                    if call.get("call") == "register-device"
-                    else call
-                    for call in writer["calls"]
-                ]
             writers[-1]["calls"] += [{"call": "stop-vcpus"}, {"call": "destroy-vm"}]
         elif self._perhaps(0.2):
             calls = writers[0]["calls"]

@@ -143,6 +143,58 @@ async def test_the_budget_is_the_number_of_steps_made(
     assert len(run.order) == budget
 
 
+def lingering(scheduler: Scheduler) -> list[str]:
+    """Two tasks that make one more step while they unwind, or try to."""
+    log: list[str] = []
+    shared = Location("shared")
+
+    async def spin(name: str) -> None:
+        try:
+            while True:
+                await scheduler.point(shared.read)
+        finally:
+            log.append(f"{name} unwinds")
+            await scheduler.point(shared.write)
+            log.append("not reached")
+
+    scheduler.task("a", lambda: spin("a"))
+    scheduler.task("b", lambda: spin("b"))
+    return log
+
+
+@pytest.mark.parametrize("budget", [0, 1, 2, 7, 20_000])
+async def test_nobody_makes_a_step_beyond_the_budget_while_unwinding(
+    pool: TaskPool, budget: int
+) -> None:
+    """A lane whose body is left in the middle would keep the pool from closing."""
+    for _ in range(2):
+        run = await run_controlled(pool, RoundRobin(), lingering, budget=budget)
+        assert (run.report.ending, run.report.steps) == (Ending.BUDGET, budget)
+        assert run.made == ["a unwinds", "b unwinds"]
+        assert len(run.order) == budget
+
+
+def failing_with_the_last_step(scheduler: Scheduler) -> list[str]:
+    """A task fails when the budget is used up; others linger."""
+    log = lingering(scheduler)
+    shared = Location("shared")
+
+    async def fail() -> None:
+        await scheduler.point(shared.write)
+        raise ValueError("v")
+
+    scheduler.task("c", fail)
+    return log
+
+
+async def test_a_failure_in_the_last_step_of_the_budget_stays_one(
+    pool: TaskPool,
+) -> None:
+    run = await run_controlled(pool, RoundRobin(), failing_with_the_last_step, budget=3)
+    assert (run.report.ending, run.report.steps) == (Ending.FAILED, 3)
+    assert run.made == ["a unwinds", "b unwinds"]
+
+
 async def test_a_budget_of_just_enough_steps_suffices(pool: TaskPool) -> None:
     def build(scheduler: Scheduler) -> None:
         shared = Location("shared")

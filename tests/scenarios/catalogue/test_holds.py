@@ -43,6 +43,14 @@ def test_every_rule_that_is_named_is_exercised_and_holds(name: str) -> None:
         assert run_seeds(attrs.evolve(plan, mode="trio"), [0]).others == ()
 
 
+def test_what_every_run_of_the_whole_protocol_exercises_is_named() -> None:
+    """Also without vCPUs; ``no-stale-translation``, for one, needs them."""
+    plans = plan_for("dual-set-swap"), plan_for("dual-set-swap", vcpus=0)
+    least = [run_seeds(plan, range(3)).least for plan in plans]
+    exercised = [id_ for id_ in least[0] if all(each[id_] for each in least)]
+    assert exercised == list(plans[0].scenario.must_exercise)
+
+
 def test_the_table_of_many_seeds_says_what_held(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from memslots.allocator import Allocation
-from memslots.region import Change, Region
+from memslots.region import Region
 from memslots.slot import LOG_DIRTY_PAGES, MemorySlot
 from memslots.tracepoints import (
     MemoryAllocated,
@@ -26,7 +26,7 @@ from rcu.trace import Event
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.arch_data_kept import ArchDataKept
 from scenarios.checkers.judge import Judge
-from tests.memslots.world import answer, deletion, expect_completed, region
+from tests.memslots.world import answer, expect_completed, region
 from tests.scenarios.checkers.story import (
     INVALID_X,
     X,
@@ -36,7 +36,15 @@ from tests.scenarios.checkers.story import (
     space,
     story,
 )
-from tests.scenarios.checkers.twins import AllocatesMeanwhile, judged, seen_by
+from tests.scenarios.checkers.twins import (
+    CALLS,
+    AllocatesMeanwhile,
+    DoesNotResync,
+    MovesTheArrays,
+    judged,
+    seen_by,
+    unbroken,
+)
 from tests.support.exploring import in_random_orders
 from tests.support.running import Build, Run
 from vcpus.arch_x86 import ArchX86
@@ -179,41 +187,16 @@ def test_a_finding_of_the_model_is_taken_over() -> None:
 
 # The unbroken protocol, and some that lose arrays.
 
-CALLS = {
-    "create": (region(2, 0x20, flags=LOG), None),
-    "delete": (deletion(), None),
-    "move": (region(gfn=0x20, flags=LOG), None),
-    "move without memory": (region(gfn=0x20, flags=LOG), Allocation.LPAGE_INFO),
-    "flags": (region(), None),
-}
-
 
 @pytest.mark.parametrize("arch", [ArchX86, AllocatesMeanwhile])
 @pytest.mark.parametrize("name", CALLS)
 async def test_the_unbroken_protocol_keeps_arch_data(
     pool: TaskPool, name: str, arch: type[ArchX86]
 ) -> None:
-    request, fail = CALLS[name]
-    judgement = await judged(pool, request, arch=arch, flags=LOG, fail=fail)
+    judgement = await unbroken(pool, name, arch)
     assert judgement.violations == ()
-    assert judgement.checkers["arch-data-kept"].exercised > 0
-
-
-class DoesNotResync(Update):
-    """Does not take over what was allocated while the slot was INVALID."""
-
-    def resync_arch(self, old: MemorySlot, invalid: MemorySlot) -> None:
-        pass
-
-
-class MovesTheArrays(ArchX86):
-    """Lets a slot that moves keep its arrays."""
-
-    async def prepare_memory_region(
-        self, old: MemorySlot | None, new: MemorySlot | None, change: Change
-    ) -> None:
-        same = Change.FLAGS_ONLY if change is Change.MOVE else change
-        await super().prepare_memory_region(old, new, same)
+    publishes = name != "create without memory"
+    assert bool(judgement.checkers["arch-data-kept"].exercised) is publishes
 
 
 async def test_who_does_not_resync_is_caught(pool: TaskPool) -> None:

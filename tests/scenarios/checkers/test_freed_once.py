@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from memslots.allocator import Allocation
-from memslots.region import Change, Region
+from memslots.region import Region
 from memslots.slot import LOG_DIRTY_PAGES, MemorySlot
 from memslots.tracepoints import (
     MemoryAllocated,
@@ -23,7 +23,15 @@ from rcu.tracepoints import LockReleased, RuleWasBroken
 from scenarios.checkers.freed_once import FreedOnce
 from tests.memslots.world import deletion, region
 from tests.scenarios.checkers.story import X, Y, outcome, space, story
-from tests.scenarios.checkers.twins import AllocatesMeanwhile, judged, seen_by
+from tests.scenarios.checkers.twins import (
+    CALLS,
+    AllocatesMeanwhile,
+    DoesNotResync,
+    MovesTheArrays,
+    judged,
+    seen_by,
+    unbroken,
+)
 from vcpus.arch_x86 import ArchX86
 
 LOG = LOG_DIRTY_PAGES
@@ -193,24 +201,13 @@ def test_a_double_free_that_the_model_finds_is_told_here_too() -> None:
 
 # The unbroken protocol, and some that forget or repeat a free.
 
-CALLS = {
-    "create": (region(2, 0x20, flags=LOG), None),
-    "create without memory": (region(2, 0x20, flags=LOG), Allocation.LPAGE_INFO),
-    "delete": (deletion(), None),
-    "move": (region(gfn=0x20, flags=LOG), None),
-    "move and log off": (region(gfn=0x20), None),
-    "move without memory": (region(gfn=0x20, flags=LOG), Allocation.LPAGE_INFO),
-    "flags": (region(), None),
-}
-
 
 @pytest.mark.parametrize("arch", [ArchX86, AllocatesMeanwhile])
 @pytest.mark.parametrize("name", CALLS)
 async def test_the_unbroken_protocol_frees_each_thing_once(
     pool: TaskPool, name: str, arch: type[ArchX86]
 ) -> None:
-    request, fail = CALLS[name]
-    judgement = await judged(pool, request, arch=arch, flags=LOG, fail=fail)
+    judgement = await unbroken(pool, name, arch)
     assert judgement.violations == ()
     assert judgement.checkers["freed-once"].exercised > 0
 
@@ -236,23 +233,6 @@ class ForgetsTheOldArrays(Update):
 
     async def free_arch(self, slot: MemorySlot) -> None:
         pass
-
-
-class DoesNotResync(Update):
-    """Does not take over what was allocated while the slot was INVALID."""
-
-    def resync_arch(self, old: MemorySlot, invalid: MemorySlot) -> None:
-        pass
-
-
-class MovesTheArrays(ArchX86):
-    """Lets a slot that moves keep its arrays."""
-
-    async def prepare_memory_region(
-        self, old: MemorySlot | None, new: MemorySlot | None, change: Change
-    ) -> None:
-        same = Change.FLAGS_ONLY if change is Change.MOVE else change
-        await super().prepare_memory_region(old, new, same)
 
 
 @pytest.mark.parametrize(
