@@ -70,6 +70,8 @@ class TrioScheduler(Scheduler):
             await self._stop(Ending.BUDGET)
         if self.steps % FLUSH_EVERY == FLUSH_EVERY - 1 and self._circle():
             await self._stop(Ending.DEADLOCK)
+        if self._ending is not None:  # it was woken before the run was over
+            await checkpoint()
 
     def _unpark(self) -> None:
         """Wake whose condition holds after the step that just ended."""
