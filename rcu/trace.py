@@ -73,3 +73,7 @@ class Trace:
             self._batch.clear()
             for sink in self.sinks:
                 sink(batch)
+
+    def drop(self) -> None:
+        """Forget what was collected."""
+        self._batch.clear()

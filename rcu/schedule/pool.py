@@ -12,7 +12,7 @@ and cancel scopes would corrupt the task.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -28,6 +28,7 @@ from trio.lowlevel import (
 from rcu.schedule.controlled import SWITCH, ControlledScheduler
 from rcu.schedule.report import Report
 from rcu.schedule.scheduler import Abandoned
+from rcu.schedule.stepwise import StepwiseScheduler
 from rcu.schedule.task import Task
 
 
@@ -48,7 +49,7 @@ class Lane:
         self.busy = False
         self.resume: Callable[[Any], object]
         self.throw: Callable[[BaseException], object]
-        self.scheduler: ControlledScheduler | None = None
+        self.scheduler: ControlledScheduler | StepwiseScheduler | None = None
         self.task: Task | None = None
 
     async def run(self, task_status: trio.TaskStatus[None]) -> None:
@@ -107,16 +108,7 @@ class TaskPool:
 
         Cost: Two microseconds a task, and its steps.
         """
-        while len(self._lanes) < len(scheduler.tasks):
-            lane = Lane()
-            with trio.CancelScope(shield=True):  # it must get out of this scope
-                await self._nursery.start(lane.run)
-            self._lanes.append(lane)
-        for task, lane in zip(scheduler.tasks, self._lanes, strict=False):
-            if lane.task is not task:
-                task.resume = lane.resume
-                lane.scheduler = scheduler
-                lane.task = task
+        await self.lend(scheduler)
         try:
             for task in scheduler.begin():
                 task.resume(None)
@@ -136,6 +128,22 @@ class TaskPool:
             self._wind_down(scheduler)
             scheduler.trace.flush()
         return scheduler.report()
+
+    async def lend(
+        self, scheduler: ControlledScheduler | StepwiseScheduler
+    ) -> Sequence[Lane]:
+        """Bind the scheduler's tasks to lanes, opening more of them if need be."""
+        while len(self._lanes) < len(scheduler.tasks):
+            lane = Lane()
+            with trio.CancelScope(shield=True):  # it must get out of this scope
+                await self._nursery.start(lane.run)
+            self._lanes.append(lane)
+        for task, lane in zip(scheduler.tasks, self._lanes, strict=False):
+            if lane.task is not task:
+                task.resume = lane.resume
+                lane.scheduler = scheduler
+                lane.task = task
+        return self._lanes[: len(scheduler.tasks)]
 
     def _wind_down(self, scheduler: ControlledScheduler) -> None:
         """Unwind every body that has begun and not ended."""

@@ -75,6 +75,10 @@ class Task:
         self.locks: list[HeldLock] = []
         self.resume: Callable[[Any], object] = _no_trio_task
 
+    def coroutine(self) -> object:
+        """Where its body stands: the coroutine that its Trio task awaits."""
+        return self.resume.__self__.cr_await  # type: ignore[attr-defined]
+
     def __repr__(self) -> str:
         return f"<Task {self.name}: {self.op}>"
 
