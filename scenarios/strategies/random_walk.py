@@ -2,52 +2,51 @@
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from functools import partial
-from itertools import chain
-
 from rcu.schedule.task import Task
+from scenarios.strategies.dice import Dice
+from scenarios.strategies.sampler import Sampler
 
-BLOCK = 4_096
-"""Random bytes that are drawn at once."""
 
-
-class RandomWalk:
+class RandomWalk(Sampler):
     """Draws the next task from those that are ready, each time anew.
 
     Args:
-        seed: Where the generator starts; the same seed makes the same choices.
+        seed: Of the first run.
+        sticky: The probability with which the current task goes on without a draw, if
+            it can; at least 0 and less than 1.
 
     Attributes:
-        dice: ``dice[n]`` is an endless iterator of numbers below ``n``, all equally
-            likely; see `Strategy`.
+        dice: What decides; None if the walk is sticky. See `Strategy`.
+
+    Raises:
+        ValueError: ``sticky`` is out of bounds.
     """
 
     name = "random"
-    patience = 0
 
-    def __init__(self, seed: int) -> None:
-        self._random = random.Random(seed)  # noqa: S311 - to be repeatable
-        self.dice: list[Iterator[int]] = [iter(())]
+    def __init__(self, seed: int, sticky: float = 0.0) -> None:
+        if not 0 <= sticky < 1:
+            raise ValueError(f"sticky must be at least 0 and less than 1, got {sticky}")
+        super().__init__(seed)
+        self._sticky = sticky
+        self._throw(Dice(self._random))
+
+    def reseed(self, seed: int) -> None:
+        """See `Sampler.reseed`."""
+        super().reseed(seed)
+        self._throw(Dice(self._random))
+
+    def _throw(self, dice: Dice) -> None:
+        self._dice = dice
+        self.dice = None if self._sticky else dice
 
     def begin(self, tasks: list[Task]) -> None:
         """See `Strategy.begin`."""
-        while len(self.dice) <= len(tasks):
-            self.dice.append(self._die(len(self.dice)))
+        self._dice.reach(len(tasks))
 
     def pick(self, current: Task, ready: list[Task]) -> Task:
         """See `Strategy.pick`."""
-        return ready[next(self.dice[len(ready)])]
-
-    def _die(self, faces: int) -> Iterator[int]:
-        """Up to 256 faces it is thrown a block at a time, in C."""
-        if faces > 256:
-            return iter(partial(self._random.randrange, faces), None)
-        fair = 256 - 256 % faces
-        face_of = bytes(byte % faces for byte in range(256))
-        block = partial(self._block, face_of, bytes(range(fair, 256)))
-        return chain.from_iterable(iter(block, None))
-
-    def _block(self, face_of: bytes, unfair: bytes) -> bytes:
-        return self._random.randbytes(BLOCK).translate(face_of, unfair)
+        sticky = self._sticky
+        if sticky and current in ready and self._random.random() < sticky:
+            return current
+        return ready[next(self._dice[len(ready)])]

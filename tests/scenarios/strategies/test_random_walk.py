@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from collections import Counter
 from itertools import islice
 
@@ -13,22 +14,24 @@ from rcu.schedule.task import Task
 from scenarios.planner import plan_for
 from scenarios.runner import run_in_trio
 from scenarios.strategies.by_name import STRATEGIES
+from scenarios.strategies.dice import Dice
+from scenarios.strategies.pct import Pct
+from scenarios.strategies.pos import Pos
 from scenarios.strategies.random_walk import RandomWalk
 from scenarios.strategies.round_robin import RoundRobin
+from scenarios.strategies.urw import Urw
+from tests.scenarios.strategies.idle import idle_tasks, never
 
 
-async def never() -> None:
-    raise AssertionError("nobody runs here")
-
-
-def tasks(count: int) -> list[Task]:
-    return [Task(f"t{index}", index, never) for index in range(count)]
+def dice(walk: RandomWalk, faces: int) -> Dice:
+    """What decides a walk of so many tasks."""
+    walk.begin(idle_tasks(faces))
+    assert walk.dice is not None
+    return walk.dice
 
 
 def throws(seed: int, faces: int, count: int) -> list[int]:
-    walk = RandomWalk(seed)
-    walk.begin(tasks(faces))
-    return list(islice(walk.dice[faces], count))
+    return list(islice(dice(RandomWalk(seed), faces)[faces], count))
 
 
 @pytest.mark.parametrize("faces", [1, 2, 3, 7, 100, 255, 256, 257, 1_000])
@@ -46,13 +49,61 @@ def test_the_same_seed_throws_the_same(faces: int) -> None:
 
 
 def test_a_walk_chooses_by_its_dice() -> None:
-    everyone = tasks(5)
-    walk, twin = RandomWalk(3), RandomWalk(3)
+    everyone = idle_tasks(5)
+    walk, twin = RandomWalk(3), dice(RandomWalk(3), 5)
     walk.begin(everyone)
-    twin.begin(everyone)
     for size in [5, 1, 3, 3, 5, 2, 4] * 50:
         ready = everyone[:size]
-        assert walk.pick(everyone[0], ready) is ready[next(twin.dice[size])]
+        assert walk.pick(everyone[0], ready) is ready[next(twin[size])]
+
+
+def plain_throws(seed: int, sizes: list[int]) -> list[int]:
+    """What the dice show, said without haste: each block at once, as a whole."""
+    generator = random.Random(seed)  # noqa: S311 - to be repeatable
+    left: dict[int, list[int]] = {size: [] for size in sizes}
+    shown = []
+    for size in sizes:
+        if size > 256:
+            shown.append(generator.randrange(size))
+            continue
+        while not left[size]:
+            block = generator.randbytes(4_096)
+            fair = [byte for byte in block if byte < 256 - 256 % size]
+            left[size] = [byte % size for byte in reversed(fair)]
+        shown.append(left[size].pop())
+    return shown
+
+
+@pytest.mark.parametrize("seed", range(5))
+@pytest.mark.parametrize("most", [2, 3, 7, 300])
+def test_what_a_seed_means_stays_as_it_was(seed: int, most: int) -> None:
+    """However late a block is drawn, and whatever the walk has drawn before."""
+    sizes = random.Random(seed).choices(range(1, most + 1), k=20_000)  # noqa: S311
+    walk = RandomWalk(seed + 1)
+    walk_dice = dice(walk, most)
+    for size in sizes[: 50 * seed]:
+        next(walk_dice[size])
+    walk.reseed(seed)
+    walk_dice = dice(walk, most)
+    assert [next(walk_dice[size]) for size in sizes] == plain_throws(seed, sizes)
+
+
+def test_a_sticky_walk_goes_on_as_often_as_it_is_told() -> None:
+    everyone = idle_tasks(4)
+    walk = RandomWalk(0, sticky=0.8)
+    walk.begin(everyone)
+    assert walk.dice is None
+    picked = Counter(walk.pick(everyone[1], everyone).index for _ in range(4_000))
+    # 0.8 of the time without a draw, and 1/4 of the rest: 200, 3400, 200, 200
+    assert [picked[index] for index in range(4)] == [186, 3_386, 212, 216]
+    assert walk.pick(everyone[0], everyone[1:2]) is everyone[1]
+
+
+@pytest.mark.parametrize("sticky", [-0.1, 1, 2.5])
+def test_a_stickiness_out_of_bounds_is_refused(sticky: float) -> None:
+    text = f"sticky must be at least 0 and less than 1, got {sticky}"
+    with pytest.raises(ValueError, match=text):
+        RandomWalk(0, sticky)
 
 
 class Asked:
@@ -85,7 +136,7 @@ async def test_a_scheduler_that_throws_itself_makes_the_same_run(
 
 def test_round_robin_goes_round() -> None:
     robin = RoundRobin()
-    first, second, third = everyone = tasks(3)
+    first, second, third = everyone = idle_tasks(3)
     robin.begin(everyone)
     assert robin.pick(first, everyone) is second
     assert robin.pick(second, everyone) is third
@@ -97,8 +148,11 @@ def test_round_robin_goes_round() -> None:
 
 
 def test_every_strategy_is_known_by_its_name() -> None:
-    assert list(STRATEGIES) == ["random", "round-robin"]
+    assert list(STRATEGIES) == ["random", "pct", "pos", "urw", "round-robin"]
     assert isinstance(STRATEGIES["random"](0), RandomWalk)
+    assert isinstance(STRATEGIES["pct"](0), Pct)
+    assert isinstance(STRATEGIES["pos"](0), Pos)
+    assert isinstance(STRATEGIES["urw"](0), Urw)
     assert isinstance(STRATEGIES["round-robin"](0), RoundRobin)
 
 
