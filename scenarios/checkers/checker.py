@@ -50,12 +50,15 @@ class Checker(ABC):
         exercised: How often the rule was really put to the test.
         count: How often it was broken.
         violations: The first of those.
+        not_state: Attributes on which no later finding depends; a search of orders
+            takes states that differ in them for the same.
     """
 
     id: ClassVar[str]
     sentence: ClassVar[str]
     source: ClassVar[str]
     invariants: ClassVar[tuple[str, ...]] = ()
+    not_state: ClassVar[tuple[str, ...]] = ("count", "exercised", "violations")
 
     def __init__(self, history: History) -> None:
         self.history = history

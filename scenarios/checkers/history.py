@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -125,6 +125,8 @@ class Section:
         found: Serials of the slots that lookups in it returned.
     """
 
+    not_state: ClassVar[tuple[str, ...]] = ("step",)
+
     actor: str
     domain: str
     srcu_idx: int
@@ -142,6 +144,8 @@ class History:
         sections: Open sections by actor, innermost last.
         sections_ended: How many sections have ended.
     """
+
+    not_state: ClassVar[tuple[str, ...]] = ("sections_ended",)
 
     def __init__(self) -> None:
         self.spaces: dict[int, AddressSpace] = {}

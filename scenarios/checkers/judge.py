@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum
-from typing import Any
+from typing import Any, ClassVar
 
 import attrs
 
@@ -123,6 +123,8 @@ class Judge:
         must_exercise: Ids of the checkers without which the run means nothing.
     """
 
+    not_state: ClassVar[tuple[str, ...]] = ("_calls", "_grace_periods")
+
     def __init__(self, must_exercise: Iterable[str] = ()) -> None:
         self._must_exercise = tuple(must_exercise)
         self.history = History()
@@ -154,6 +156,10 @@ class Judge:
         for record in records:
             for handler in table.get(type(record.event), ()):
                 handler(record, record.event)
+
+    def listens_to(self, kind: type[Event]) -> bool:
+        """Whether any checker reads events of this kind."""
+        return kind in self._table
 
     def _returned(self, record: Record, event: RegionReturned) -> None:
         self._calls += 1

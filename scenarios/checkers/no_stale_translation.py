@@ -73,7 +73,7 @@ class NoStaleTranslation(Checker):
         self._by_origin: dict[int, dict[Where, None]] = {}
         self._by_hva: dict[int, dict[Where, None]] = {}
         self._origins: dict[int, int] = {}
-        self._gone: dict[int, str] = {}  # why nothing may be made from it, by origin
+        self._gone: dict[int, Record | None] = {}  # flushed by, or INVALID, by origin
         self._flushed: dict[int, list[int]] = {}  # since the last swap, by as_id
         self._open: list[tuple[Record, InvalidationBegan]] = []
         self._roots_gone: dict[int, Record] = {}
@@ -103,7 +103,7 @@ class NoStaleTranslation(Checker):
         if new is None:
             return
         if new.flags & INVALID:
-            self._gone[new.serial] = "is an INVALID copy"
+            self._gone[new.serial] = None
             return
         content = self.history.content(event.as_id, event.set)
         old = content.by_serial.get(event.old) if event.old is not None else None
@@ -164,7 +164,10 @@ class NoStaleTranslation(Checker):
         """Judge a translation to a host page, in the moment of its making or use."""
         if slot is not None and self._origin(slot) in self._gone:
             self.exercised += 1
-            why = self._gone[self._origin(slot)]
+            by = self._gone[self._origin(slot)]
+            why = (
+                f"{by.actor} flushed in step {by.step}" if by else "is an INVALID copy"
+            )
             self.violate(record, f"{did} through slot #{slot}, which {why}")
         for began, invalidation in self._open:
             if invalidation.start <= hva < invalidation.end:
@@ -183,7 +186,7 @@ class NoStaleTranslation(Checker):
         if mapped is not None:
             self.exercised += 1
             self._judge_left(record, mapped, f"slot #{event.slot} was flushed")
-        self._gone[origin] = f"{record.actor} flushed in step {record.step}"
+        self._gone[origin] = record
         self._flushed.setdefault(event.as_id, []).append(event.slot)
 
     def _began(self, record: Record, event: InvalidationBegan) -> None:

@@ -1,0 +1,1 @@
+"""Searches the orders in which the tasks of a program can run."""

@@ -1,0 +1,244 @@
+"""The objects that a run can change: put back as they were, or told as plain values.
+
+A search begins the same run over and over, and asks of each state whether it has been
+there. Both need every mutable object that the tasks can reach. They are found once, by
+walking from the tasks' bodies. What is told of a state is what differs from the
+beginning, and the objects that the run has made and still refers to, numbered in the
+order in which they are met: no identity enters it.
+
+An object whose content is the same as when it was last told is not told anew.
+"""
+
+from __future__ import annotations
+
+import marshal
+from collections.abc import Callable, Iterable, Sequence
+from operator import is_
+from typing import Any
+
+from scenarios.explorer.shapes import Shape, shape_of
+from scenarios.explorer.values import Encoded, Values
+
+
+class Told:
+    """What has been told of a content: bytes, and the objects it refers to.
+
+    Attributes:
+        text: Plain values; the objects that the run has made are holes in it.
+        objects: Those that fill the holes.
+        names_task: Whether it mentions a task.
+    """
+
+    __slots__ = ("names_task", "objects", "text")
+
+    def __init__(
+        self, text: bytes, objects: Sequence[HeapObject], *, names_task: bool
+    ) -> None:
+        self.text = text
+        self.objects = objects
+        self.names_task = names_task
+
+
+class HeapObject:
+    """A mutable object.
+
+    Attributes:
+        thing: The object.
+        kind: Its class, before it is freed.
+        shape: How it is read and written.
+        place: Its number; unset if the run has made it.
+        first, told_first: Its content at the beginning of a run, and that told.
+        last, told_last: Its content when it was last told.
+        changed: Whether it was ever found changed.
+        attributes: Where its content is, if it has nothing but attributes.
+        names: Their names in ``first``.
+    """
+
+    __slots__ = (
+        "attributes",
+        "changed",
+        "first",
+        "kind",
+        "last",
+        "names",
+        "place",
+        "shape",
+        "thing",
+        "told_first",
+        "told_last",
+    )
+
+    told_first: Told
+    told_last: Told
+
+    def __init__(self, thing: Any) -> None:
+        self.thing = thing
+        self.kind = type(thing)
+        self.shape: Shape = shape_of(self.kind)
+        self.place = -1
+        self.changed = False
+        self.first: list[Any] = []
+        self.last: list[Any] | None = None
+        self.names: tuple[str, ...] = ()
+        self.attributes: dict[str, Any] | None = None
+        if self.shape.only_attributes:
+            self.attributes = object.__getattribute__(thing, "__dict__")
+
+
+def _same(one: list[Any], other: list[Any]) -> bool:
+    return len(one) == len(other) and all(map(is_, one, other))
+
+
+class Heap:
+    """The mutable objects reachable from the tasks.
+
+    Args:
+        roots: Where to begin: bodies of tasks, and whoever watches the run. No task
+            has begun.
+
+    Raises:
+        CannotTellError: Something reachable cannot be told.
+    """
+
+    def __init__(self, roots: Iterable[object]) -> None:
+        self._values = Values(self._refer)
+        self._made: dict[int, HeapObject] = {}
+        self._changed: list[HeapObject] = []
+        self._objects: list[HeapObject] = []
+        self._met: list[HeapObject] = []
+        self._values.encode(roots)
+        self._objects = self._find()
+        for place, each in enumerate(self._objects):
+            self._values.know(each.thing, ("@", place))
+        self._made.clear()
+        for place, each in enumerate(self._objects):
+            each.place = place
+            each.first = self._read(each)
+            each.names = tuple(each.attributes or ())
+            each.told_first = self._tell(each)
+            each.last = each.first
+            each.told_last = each.told_first
+
+    @staticmethod
+    def _read(each: HeapObject) -> list[Any]:
+        if each.attributes is not None:
+            return [*each.attributes.values()]
+        return each.shape.read(each.thing)
+
+    def _find(self) -> list[HeapObject]:
+        """All objects that can be reached from those met so far."""
+        found: dict[int, HeapObject] = {}
+        while self._met:
+            met, self._met = self._met, []
+            for each in met:
+                if id(each.thing) not in found:
+                    found[id(each.thing)] = each
+                    self._values.encode(each.shape.read(each.thing))
+        return [*found.values()]
+
+    def __len__(self) -> int:
+        return len(self._objects)
+
+    def restore(self, *, told: bool = False) -> None:
+        """Give every object the content that it had at first.
+
+        Args:
+            told: Whether the state in which the run ended was told: what the run has
+                changed is known then, and nothing else is looked at.
+        """
+        for each in self._changed if told else self._objects:
+            if type(each.thing) is not each.kind:
+                object.__setattr__(each.thing, "__class__", each.kind)
+            if not _same(self._read(each), each.first):
+                self._write(each)
+            each.last = each.first
+            each.told_last = each.told_first
+        self._made.clear()
+
+    def tell_changes(self) -> list[tuple[int, Told]]:
+        """The objects that differ from what they were at first, by number."""
+        changes = []
+        for each in self._objects:
+            attributes, last = each.attributes, each.last
+            if (
+                attributes is not None
+                and last is not None
+                and len(attributes) == len(last)
+                and all(map(is_, attributes.values(), last))
+            ):
+                told = each.told_last
+            else:
+                told = self.tell_object(each)
+            if told is not each.told_first:
+                changes.append((each.place, told))
+                if not each.changed:
+                    each.changed = True
+                    self._changed.append(each)
+        return changes
+
+    def tell_object(self, each: HeapObject) -> Told:
+        """What is in an object."""
+        thing, last = each.thing, each.last
+        if type(thing) is not each.kind:
+            return FREED
+        attributes = each.attributes
+        if attributes is not None:
+            if (
+                last is not None
+                and len(attributes) == len(last)
+                and all(map(is_, attributes.values(), last))
+            ):
+                return each.told_last
+            content = [*attributes.values()]
+        else:
+            content = each.shape.read(thing)
+            if (
+                last is not None
+                and len(content) == len(last)
+                and all(map(is_, content, last))
+            ):
+                return each.told_last
+        each.last = content
+        told = self._tell(each)
+        if each.place >= 0 and told.text == each.told_first.text and not told.objects:
+            told = each.told_first
+        each.told_last = told
+        return told
+
+    def tell(self, values: Callable[[Callable[..., list[Encoded]]], Encoded]) -> Told:
+        """Tell what somebody encodes."""
+        self._met = []
+        self._values.named_task = False
+        text = marshal.dumps(values(self._values.encode), 0)
+        return Told(text, self._met, names_task=self._values.named_task)
+
+    def _tell(self, each: HeapObject) -> Told:
+        shape = each.shape
+        self._met = []
+        self._values.named_task = False
+        told = self._values.encode(shape.state(shape.read(each.thing)))
+        if shape.name == "set":
+            told.sort(key=repr)
+        text = marshal.dumps((shape.name, *told), 0)
+        return Told(text, self._met, names_task=self._values.named_task)
+
+    @staticmethod
+    def _write(each: HeapObject) -> None:
+        if each.attributes is None:
+            each.shape.write(each.thing, each.first)
+            return
+        if tuple(each.attributes) != each.names:
+            each.attributes.clear()
+        each.attributes.update(zip(each.names, each.first, strict=True))
+
+    def _refer(self, thing: Any) -> Encoded:
+        """Meet an object that the run has made."""
+        each = self._made.get(id(thing))
+        if each is None:
+            each = self._made[id(thing)] = HeapObject(thing)
+        self._met.append(each)
+        return HOLE
+
+
+HOLE = "+"
+FREED = Told(b"freed", (), names_task=False)
