@@ -103,17 +103,17 @@ class Users:
         self.wrong = False
         self._relied = [NOWHERE] * len(self._kin)
 
-    def note(self, task: Task, does: Footprint, says: Footprint) -> None:
+    def note(self, task: Task, does: Footprint, made: Footprint) -> None:
         """A task has made a step.
 
         Args:
             task: Who.
             does: What its operation touches.
-            says: What it has said touches, in the eyes of who watches.
+            made: That, and what the step has touched in the eyes of who watches.
         """
         key = task.index, does
         before = self._made.get(key)
-        all_ = does.and_(says) if before is None else before.and_(says)
+        all_ = made if before is None else before.and_(made)
         if all_ == before:
             return
         kin = self._kin[task.index]

@@ -2,8 +2,8 @@
 
 A fingerprint has one part for the shared objects and one for each task: where its
 coroutine stands, on which processor, in which sections, with which locks. Tasks that
-run the same body are interchangeable: their parts are sorted, unless a shared object
-tells them apart.
+run the same body are interchangeable: their parts are sorted, unless what the state
+refers to tells them apart.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from scenarios.explorer.values import Encoded
 
 PART_BYTES = 12
 
-PLAIN, NAMES_TASK, MADE_OBJECTS = b"p", b"t", b"o"
-"""What a state refers to: nothing else, tasks by name, objects the run has made."""
+PLAIN, MADE_OBJECTS = b"p", b"o"
+"""What a state refers to: what was there before the run, or objects it has made."""
 
 
 def digest(text: bytes) -> bytes:
@@ -36,6 +36,11 @@ class Fingerprinter:
         scheduler: Whose tasks they are; not begun.
         heap: What they can reach.
         symmetric: Whether tasks with the same body may stand for each other.
+
+    Attributes:
+        kin: Neighbouring tasks that may stand for each other, by index.
+        given_up: How often tasks that were in `kin` have turned out to be told apart by
+            what the state refers to. What was told before must be told anew then.
     """
 
     def __init__(
@@ -44,12 +49,26 @@ class Fingerprinter:
         self._heap = heap
         self._tasks = scheduler.tasks
         self._told: list[Told] = []  # of each task, while the run goes on
-        self.kin = interchangeable(scheduler.tasks) if symmetric else ()
         self._alone = [bytes([task.index + 1]) for task in self._tasks]
+        self.given_up = 0
+        self._set_kin(interchangeable(scheduler.tasks) if symmetric else ())
+        if heap.names_at_first & self._kin_mask:
+            self._tell_apart(heap.names_at_first)
+
+    def _set_kin(self, kin: tuple[range, ...]) -> None:
+        self.kin = kin
+        self._kin_mask = 0
         self._group = self._alone[:]
-        for group in self.kin:
+        for group in kin:
             for index in group:
                 self._group[index] = self._alone[group.start]
+                self._kin_mask |= 1 << index
+
+    def _tell_apart(self, names: int) -> None:
+        """These tasks stand for themselves from now on, and so do their kin."""
+        kin = [g for g in self.kin if not any(names >> index & 1 for index in g)]
+        self._set_kin(tuple(kin))
+        self.given_up += 1
 
     def kin_masks(self) -> list[int]:
         """For each task, by index: those that may stand for each other with it."""
@@ -64,9 +83,12 @@ class Fingerprinter:
         """The part of the shared objects, then that of each task."""
         self._told = [self._tell(task) for task in self._tasks]
         changes = self._heap.tell_changes()
-        if not any(told.objects for told in self._told):
-            return [self._shared(changes), *(digest(each.text) for each in self._told)]
-        return self._numbered(changes)
+        if any(told.objects for told in self._told):
+            return self._numbered(changes)
+        shared = self._shared(changes)
+        if shared == MADE_OBJECTS:
+            return self._numbered(changes)
+        return [shared, *(digest(each.text) for each in self._told)]
 
     def after(self, parts: list[bytes], task: Task, *, resumed: bool) -> list[bytes]:
         """The parts after a step, from those before it.
@@ -87,25 +109,30 @@ class Fingerprinter:
         changes = self._heap.tell_changes()
         now = parts[:]
         now[0] = self._shared(changes)
-        if now[0][:1] == MADE_OBJECTS:
+        if now[0] == MADE_OBJECTS:
             return self.parts()
         now[task.index + 1] = digest(told.text)
         return now
 
     def _shared(self, changes: list[tuple[int, Told]]) -> bytes:
         """The part of the shared objects if it refers to nothing made by the run."""
-        kind = PLAIN
         text: list[bytes] = []
         for place, told in changes:
             text += (place.to_bytes(4), told.text)
             if told.objects:
                 return MADE_OBJECTS
-            if told.names_task:
-                kind = NAMES_TASK
-        return kind + digest(b"".join(text))
+            if told.names & self._kin_mask:
+                self._tell_apart(told.names)
+        return PLAIN + digest(b"".join(text))
 
     def _numbered(self, changes: list[tuple[int, Told]]) -> list[bytes]:
-        """The parts of a state that refers to objects which the run has made."""
+        """The parts of a state that refers to objects which the run has made.
+
+        They are numbered in the order in which they are met, task by task: tasks cannot
+        stand for each other.
+        """
+        if self.kin:
+            self._tell_apart(self._kin_mask)
         numbers: dict[HeapObject, int] = {}
 
         def number(told: Told) -> bytes:
@@ -136,11 +163,14 @@ class Fingerprinter:
                 *where(task.coroutine(), encode),
             )
 
-        return self._heap.tell(values)
+        told = self._heap.tell(task.index, values)
+        if told.names & self._kin_mask:
+            self._tell_apart(told.names)
+        return told
 
     def of(self, parts: Sequence[bytes]) -> bytes:
         """The fingerprint of a state with these parts."""
-        if not self.kin or parts[0][:1] != PLAIN:
+        if not self.kin:
             return b"".join(parts)
         ordered = [*parts]
         for group in self.kin:
@@ -151,13 +181,13 @@ class Fingerprinter:
 
     def label(self, parts: Sequence[bytes], index: int) -> bytes:
         """Which task it is; kin that stand at the same place have the same label."""
-        if self.kin and parts[0][:1] == PLAIN:
+        if self._kin_mask >> index & 1:
             return self._group[index] + parts[index + 1]
         return self._alone[index]
 
     def distinct(self, parts: Sequence[bytes], ready: list[int]) -> list[int]:
         """Those of the tasks that do not stand exactly where another one stands."""
-        if not self.kin or parts[0][:1] != PLAIN:
+        if not self.kin:
             return ready
         first: dict[bytes, int] = {}
         for index in ready:

@@ -26,17 +26,15 @@ class Told:
     Attributes:
         text: Plain values; the objects that the run has made are holes in it.
         objects: Those that fill the holes.
-        names_task: Whether it mentions a task.
+        names: Which tasks it mentions: a bit for each, by index.
     """
 
-    __slots__ = ("names_task", "objects", "text")
+    __slots__ = ("names", "objects", "text")
 
-    def __init__(
-        self, text: bytes, objects: Sequence[HeapObject], *, names_task: bool
-    ) -> None:
+    def __init__(self, text: bytes, objects: Sequence[HeapObject], names: int) -> None:
         self.text = text
         self.objects = objects
-        self.names_task = names_task
+        self.names = names
 
 
 class HeapObject:
@@ -136,6 +134,14 @@ class Heap:
                     self._values.encode(each.shape.read(each.thing))
         return [*found.values()]
 
+    @property
+    def names_at_first(self) -> int:
+        """Which tasks are mentioned at the beginning: a bit for each, by index."""
+        names = 0
+        for each in self._objects:
+            names |= each.told_first.names
+        return names
+
     def __len__(self) -> int:
         return len(self._objects)
 
@@ -205,22 +211,26 @@ class Heap:
         each.told_last = told
         return told
 
-    def tell(self, values: Callable[[Callable[..., list[Encoded]]], Encoded]) -> Told:
-        """Tell what somebody encodes."""
+    def tell(
+        self, teller: int, values: Callable[[Callable[..., list[Encoded]]], Encoded]
+    ) -> Told:
+        """Tell what a task encodes, given by its index."""
         self._met = []
-        self._values.named_task = False
+        self._values.named = 0
+        self._values.teller = teller
         text = marshal.dumps(values(self._values.encode), 0)
-        return Told(text, self._met, names_task=self._values.named_task)
+        self._values.teller = -1
+        return Told(text, self._met, self._values.named)
 
     def _tell(self, each: HeapObject) -> Told:
         shape = each.shape
         self._met = []
-        self._values.named_task = False
+        self._values.named = 0
         told = self._values.encode(shape.state(shape.read(each.thing)))
         if shape.name == "set":
             told.sort(key=repr)
         text = marshal.dumps((shape.name, *told), 0)
-        return Told(text, self._met, names_task=self._values.named_task)
+        return Told(text, self._met, self._values.named)
 
     @staticmethod
     def _write(each: HeapObject) -> None:
@@ -241,4 +251,4 @@ class Heap:
 
 
 HOLE = "+"
-FREED = Told(b"freed", (), names_task=False)
+FREED = Told(b"freed", (), 0)

@@ -77,9 +77,9 @@ class BoundedSearch:
             instance.heap,
             symmetric=symmetric and instance.program.interchangeable,
         )
-        self._best: dict[bytes, tuple[int, int]] = {}
-        self._here: list[bytes] = []  # orders to be gone on with, at this level
-        self._next: list[bytes] = []
+        self._best: dict[bytes, tuple[int, int]]
+        self._here: list[bytes]  # orders to be gone on with, at this level
+        self._next: list[bytes]
 
     @property
     def states(self) -> int:
@@ -88,7 +88,11 @@ class BoundedSearch:
 
     def begin(self) -> None:
         """Begin with the order that has no step."""
-        self._here = [b""]
+        self._kin = self._printer.given_up
+        self.level = 0
+        self.found = None
+        self._best = {}
+        self._here, self._next = [b""], []
 
     def advance(self, budget: int) -> bool:
         """Go on for about ``budget`` steps; false if it is done."""
@@ -98,6 +102,8 @@ class BoundedSearch:
                 if self.steps >= end:
                     return True
                 self._go_on(self._here.pop())
+                if self._printer.given_up != self._kin:
+                    self.begin()
             elif self.found is not None:
                 self.done = True
             elif not self._next:

@@ -60,13 +60,15 @@ class StateSearch:
             state seen before.
         steps: How many steps were made in them.
         found: The broken rules met, with the order that shows each.
-        begun: How often the search has begun, each time knowing better who uses what.
+        begun: How often the search has begun, each time knowing better who uses what,
+            and who cannot stand for another.
     """
 
     def __init__(
         self, instance: Instance, *, symmetric: bool = True, ample: bool = False
     ) -> None:
         self.instance = instance
+        self._scheduler = instance.scheduler
         self._printer = Fingerprinter(
             instance.scheduler,
             instance.heap,
@@ -93,66 +95,86 @@ class StateSearch:
         if self._users is not None:
             self._users.begin_again()
         self.instance.begin()
+        self._kin = self._printer.given_up
         parts = self._printer.parts()
-        self._visit(parts, {})
+        if self._believed_wrongly():
+            self.begin()
+        else:
+            self._visit(parts, {})
 
     def advance(self, budget: int) -> bool:
         """Go on for about ``budget`` steps; false if every state has been visited."""
-        instance, scheduler = self.instance, self.instance.scheduler
-        printer, stack, path = self._printer, self._stack, self._path
-        tasks, edges = scheduler.tasks, self.graph.edges
-        footprints, watched = self._footprints, scheduler.tracing
         limit = self.steps + budget
-        while stack:
-            node = stack[-1]
+        while self._stack:
+            node = self._stack[-1]
             if not node.todo:
-                stack.pop()
-                self._on_path.discard(node.place)
-                if path:
-                    path.pop()
-                self._at_top = False
-                continue
-            if self.steps >= limit:
+                self._turn_back(node)
+            elif self.steps >= limit:
                 return True
-            resumed = not self._at_top
-            if resumed:
-                instance.begin(told=self._told)
-                scheduler.follow(path)
-                self.steps += len(path)
-            chosen = node.todo.pop()
-            task = tasks[chosen]
-            does = footprints.of(task.op)
-            scheduler.step(task)
-            self.steps += 1
-            label = printer.label(node.parts, chosen)
-            finding = instance.look()
-            self._told = finding is None
-            says = footprints.named(*instance.watch.touched()) if watched else NOWHERE
-            if self._users is not None:
-                self._users.note(task, does, says)
-                if self._users.wrong:
-                    self.begin()
-                    return True
-            if finding is None:
-                parts = printer.after(node.parts, task, resumed=resumed)
-                made = does.and_(says) if watched else does
-                sleep = {
-                    index: step
-                    for index, step in node.sleep.items()
-                    if not step.meets(made)
-                }
-                path.append(chosen)
-                place = self._visit(parts, sleep, (node.place, label))
-                if place in self._on_path and node.others:
-                    node.todo += node.others  # or nobody else would ever go on
-                    node.others = []
             else:
-                self.found.append((finding, (*path, chosen)))
-                place = FAILED
-                self._cut()
-            edges[node.place][label] = place
-            node.sleep[chosen] = does.and_(says)
+                self._go_on(node, node.todo.pop())
         return False
+
+    def _turn_back(self, node: _Node) -> None:
+        """All steps from a state have been tried."""
+        self._stack.pop()
+        self._on_path.discard(node.place)
+        if self._path:
+            self._path.pop()
+        self._at_top = False
+
+    def _go_on(self, node: _Node, chosen: int) -> None:
+        """Make a step from the state on top of the stack."""
+        instance, scheduler, printer = self.instance, self._scheduler, self._printer
+        resumed = not self._at_top
+        if resumed:
+            instance.begin(told=self._told)
+            scheduler.follow(self._path)
+            self.steps += len(self._path)
+        task = scheduler.tasks[chosen]
+        does = self._footprints.of(task.op)
+        scheduler.step(task)
+        self.steps += 1
+        finding = instance.look()
+        self._told = finding is None
+        made = does.and_(self._said())
+        if self._users is not None:
+            self._users.note(task, does, made)
+        label = printer.label(node.parts, chosen)
+        parts = []
+        if finding is None:
+            parts = printer.after(node.parts, task, resumed=resumed)
+        if self._believed_wrongly():
+            self.begin()
+            return
+        self._path.append(chosen)
+        if finding is None:
+            sleep = {
+                index: step
+                for index, step in node.sleep.items()
+                if not step.meets(made)
+            }
+            place = self._visit(parts, sleep, (node.place, label))
+            if place in self._on_path and node.others:
+                node.todo += node.others  # or nobody else would ever go on
+                node.others = []
+        else:
+            self.found.append((finding, tuple(self._path)))
+            place = FAILED
+            self._path_ends()
+        self.graph.edges[node.place][label] = place
+        node.sleep[chosen] = made
+
+    def _said(self) -> Footprint:
+        """What the last step touches in the eyes of who watches."""
+        if not self._scheduler.tracing:
+            return NOWHERE
+        return self._footprints.named(*self.instance.watch.touched())
+
+    def _believed_wrongly(self) -> bool:
+        """Whether what was searched so far relies on what has turned out wrong."""
+        is_wrong = self._users is not None and self._users.wrong
+        return is_wrong or self._printer.given_up != self._kin
 
     def _visit(
         self,
@@ -168,7 +190,7 @@ class StateSearch:
         self._at_top = True
         if place is None:
             place = self.states[key] = len(self.states)
-            ready = self.instance.scheduler.ready()
+            ready = self._scheduler.ready()
             names = [printer.label(parts, task.index) for task in ready]
             self.graph.add(way, names)
             self._slept.append(asleep)
@@ -183,7 +205,7 @@ class StateSearch:
                 self._path_ends()
                 return place
             self._slept[place] = slept & asleep
-            ready = self.instance.scheduler.ready()
+            ready = self._scheduler.ready()
             sleep = {
                 index: step
                 for index, step in sleep.items()

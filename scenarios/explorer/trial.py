@@ -421,7 +421,7 @@ def _told(instance: _Instance, printer: Fingerprinter) -> tuple[list[list[bytes]
 def _compared(printer: Fingerprinter) -> list[bytes]:
     """The state, unless it holds objects that the run has made: they have no order."""
     parts = printer.parts()
-    return [] if parts[0].startswith(MADE_OBJECTS) else parts
+    return [] if parts[0][:1] == MADE_OBJECTS else parts
 
 
 @contextmanager

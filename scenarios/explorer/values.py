@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import sys
 import types
 from collections.abc import Callable, Iterable
 from enum import Enum
+from importlib.machinery import EXTENSION_SUFFIXES
 from typing import Any
 
 from rcu.operation import Location, Operation
@@ -54,7 +56,7 @@ ITERATORS = frozenset(
 
 Encoder = Callable[[Any], Encoded]
 
-_HEAP_TYPE = 1 << 9  # of a class made by a class statement
+_HEAP_TYPE = 1 << 9  # of a class that was made at run time
 
 
 class CannotTellError(Exception):
@@ -68,11 +70,13 @@ class Values:
         refer: Encodes a mutable object that is not known.
 
     Attributes:
-        named_task: Set when a task is encoded.
+        teller: Index of the task whose values are encoded; it is told as itself.
+        named: The others that were encoded: a bit for each, by index.
     """
 
     def __init__(self, refer: Encoder) -> None:
-        self.named_task = False
+        self.teller = -1
+        self.named = 0
         self._refer = refer
         self._known: dict[int, Encoded] = {}  # by id
         self._kept: list[Any] = []  # so that their ids stay theirs
@@ -157,7 +161,7 @@ class Values:
             return lambda _: ("freed", name)
         if kind in BUILT_IN:
             return self._refer
-        if kind.__flags__ & _HEAP_TYPE:
+        if kind.__flags__ & _HEAP_TYPE and not _is_native(kind):
             return self._value if _is_frozen(kind) else self._refer
         raise CannotTellError(f"a value of type {name}: {value!r:.80}")
 
@@ -172,7 +176,9 @@ class Values:
         return encoder
 
     def _task(self, task: Task) -> Encoded:
-        self.named_task = True
+        if task.index == self.teller:
+            return ("task",)
+        self.named |= 1 << task.index
         return ("task", task.index)
 
     def _value(self, value: Any) -> Encoded:
@@ -182,6 +188,15 @@ class Values:
 
 def _as(name: str, base: type, value: Any) -> Encoded:
     return name, base(value)
+
+
+def _is_native(kind: type) -> bool:
+    """Whether a class, or what it is made of, has a state that Python cannot see."""
+    modules = {b.__module__ for b in kind.__mro__ if b not in (object, *BUILT_IN)}
+    files = (getattr(sys.modules.get(name), "__file__", None) for name in modules)
+    return not modules.isdisjoint(sys.builtin_module_names) or any(
+        file is not None and file.endswith(tuple(EXTENSION_SUFFIXES)) for file in files
+    )
 
 
 def _is_frozen(kind: type) -> bool:

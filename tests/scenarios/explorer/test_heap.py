@@ -236,9 +236,7 @@ def generator() -> Iterator[int]:
         (generator(), "generator"),
         (iter({1}), "set_iterator"),
         (memoryview(b""), "memoryview"),
-        pytest.param(
-            threading.Lock(), "lock", marks=pytest.mark.xfail(reason="is not refused")
-        ),
+        (threading.Lock(), "lock"),
         ([].append, "append"),
         (b"".join, "join"),
     ],
@@ -361,7 +359,6 @@ def makers(scheduler: Scheduler) -> Sequence[Body]:
     return [shared.make_first, shared.make_second, shared.share]
 
 
-@pytest.mark.xfail(reason="shared objects are not told if they refer to what was made")
 async def test_objects_are_told_by_content_and_place_not_by_identity() -> None:
     program = Bodies(makers)
     one_first = await fingerprint(program, (0, 1))
