@@ -14,15 +14,18 @@ class RuleBroken(Exception):  # noqa: N818 - a finding, not an error of the prog
 
     Attributes:
         checker: Id of the checker whose finding this is.
+        why: The rule, in a sentence; empty if the checker's says it all.
     """
 
     checker: ClassVar[str]
+    why: ClassVar[str] = ""
 
 
 class UseAfterFree(RuleBroken):
     """Something was touched after it had been freed."""
 
     checker = "no-use-after-free"
+    why = "nothing is freed before everybody who may have found it has left his section"
 
 
 class DoubleFree(RuleBroken):

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
+
+import attrs
 
 from rcu.trace import Event, Record
 from rcu.tracepoints import (
     CallbackInvoked,
     CallbackQueued,
     RuleWasBroken,
+    SectionEnded,
     SynchronizeBegan,
     SynchronizeEnded,
 )
@@ -17,8 +20,25 @@ from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History, Section
 
 
+@attrs.define(eq=False)
+class Wait:
+    """Somebody waits until the sections that were open have ended.
+
+    Attributes:
+        asked: When he began to wait.
+        inside: The sections that have not ended yet.
+        anybody: Whether there was any.
+    """
+
+    not_state: ClassVar[tuple[str, ...]] = ("asked", "anybody")
+
+    asked: Record
+    inside: list[Section]
+    anybody: bool
+
+
 class GracePeriod(Checker):
-    """Remembers who was inside when somebody began to wait."""
+    """Remembers who was inside when somebody began to wait, and is so still."""
 
     id = "grace-period"
     sentence = (
@@ -30,17 +50,25 @@ class GracePeriod(Checker):
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
-        self._inside: dict[tuple[str, str], list[tuple[Record, list[Section]]]] = {}
+        self._waits: dict[tuple[str, str], list[Wait]] = {}
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
         return {
+            SectionEnded: self._section_ended,
             SynchronizeBegan: self._synchronize_began,
             SynchronizeEnded: self._synchronize_ended,
             CallbackQueued: self._callback_queued,
             CallbackInvoked: self._callback_invoked,
             RuleWasBroken: self.rule_was_broken,
         }
+
+    def _section_ended(self, record: Record, event: SectionEnded) -> None:
+        section = self.history.ending(record, event)
+        for waits in self._waits.values():
+            for wait in waits:
+                if section in wait.inside:
+                    wait.inside.remove(section)
 
     def _synchronize_began(self, record: Record, event: SynchronizeBegan) -> None:
         self._remember((event.domain, f"task {record.actor}"), record, event.domain)
@@ -56,30 +84,24 @@ class GracePeriod(Checker):
 
     def _remember(self, key: tuple[str, str], record: Record, domain: str) -> None:
         inside = [s for s in self.history.open_sections() if s.domain == domain]
-        self._inside.setdefault(key, []).append((record, inside))
+        wait = Wait(record, inside, bool(inside))
+        self._waits.setdefault(key, []).append(wait)
 
     def _judge(self, key: tuple[str, str], record: Record, what: str) -> None:
-        pending = self._inside.get(key)
-        if not pending:
+        waits = self._waits.get(key)
+        if not waits:
             return
-        still_open = self.history.open_sections()
         # Several callbacks may have one name: it is one of those that may be called.
-        place = next(
-            (
-                place
-                for place, (_, inside) in enumerate(pending)
-                if not any(section in still_open for section in inside)
-            ),
-            0,
-        )
-        asked, inside = pending.pop(place)
-        self.exercised += bool(inside)
-        for section in inside:
-            if section in still_open:
-                self.violate(
-                    record,
-                    f"{what}, asked for by {asked.actor} in step {asked.step}, is over,"
-                    f" but {section.actor} is still in the section of {section.domain}"
-                    f" that it entered in step {section.step} with index"
-                    f" {section.srcu_idx}",
-                )
+        wait = next((each for each in waits if not each.inside), waits[0])
+        waits.remove(wait)
+        if not waits:
+            del self._waits[key]
+        self.exercised += wait.anybody
+        for section in wait.inside:
+            self.violate(
+                record,
+                f"{what}, asked for by {wait.asked.actor} in step {wait.asked.step}, is"
+                f" over, but {section.actor} is still in the section of"
+                f" {section.domain} that it entered in step {section.step} with index"
+                f" {section.srcu_idx}",
+            )

@@ -217,13 +217,19 @@ class History:
 
     def _ended(self, record: Record, event: SectionEnded) -> None:
         self.sections_ended += 1
-        stack = self.sections.get(record.actor, [])
-        for section in reversed(stack):
+        section = self.ending(record, event)
+        if section is not None:
+            stack = self.sections[record.actor]
+            stack.remove(section)
+            if not stack:
+                del self.sections[record.actor]
+
+    def ending(self, record: Record, event: SectionEnded) -> Section | None:
+        """The open section that an event ends; None if the reader is in no such one."""
+        for section in reversed(self.holding(record.actor)):
             if (section.domain, section.srcu_idx) == (event.domain, event.srcu_idx):
-                stack.remove(section)
-                break
-        if not stack:
-            self.sections.pop(record.actor, None)
+                return section
+        return None
 
     def _dereferenced(self, record: Record, event: SetDereferenced) -> None:
         version = self.content(event.as_id, event.set).version

@@ -9,7 +9,7 @@ refers to tells them apart.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from hashlib import blake2b
 
 from rcu.schedule.stepwise import StepwiseScheduler
@@ -69,6 +69,14 @@ class Fingerprinter:
         kin = [g for g in self.kin if not any(names >> index & 1 for index in g)]
         self._set_kin(tuple(kin))
         self.given_up += 1
+
+    def kin_left(self) -> list[tuple[int, int]]:
+        """The first and the last of those in each of `kin`, as plain values."""
+        return [(group.start, group.stop - 1) for group in self.kin]
+
+    def keep_kin(self, kin: Iterable[Sequence[int]]) -> None:
+        """Let only these stand for each other; see `kin_left`."""
+        self._set_kin(tuple(range(first, last + 1) for first, last in kin))
 
     def kin_masks(self) -> list[int]:
         """For each task, by index: those that may stand for each other with it."""
@@ -143,7 +151,8 @@ class Fingerprinter:
 
         shared: list[bytes] = []
         for place, told in changes:
-            shared += (place.to_bytes(4), number(told))
+            text = number(told) if told.objects else told.text
+            shared += (place.to_bytes(4), text)
         tasks = [digest(number(told)) for told in self._told]
         done = 0
         while done < len(numbers):

@@ -11,9 +11,11 @@ An object whose content is the same as when it was last told is not told anew.
 
 from __future__ import annotations
 
+import gc
 import marshal
+import random
 from collections.abc import Callable, Iterable, Sequence
-from operator import is_
+from operator import is_, itemgetter
 from typing import Any
 
 from scenarios.explorer.shapes import Shape, shape_of
@@ -47,14 +49,12 @@ class HeapObject:
         place: Its number; unset if the run has made it.
         first, told_first: Its content at the beginning of a run, and that told.
         last, told_last: Its content when it was last told.
-        changed: Whether it was ever found changed.
         attributes: Where its content is, if it has nothing but attributes.
         names: Their names in ``first``.
     """
 
     __slots__ = (
         "attributes",
-        "changed",
         "first",
         "kind",
         "last",
@@ -74,7 +74,6 @@ class HeapObject:
         self.kind = type(thing)
         self.shape: Shape = shape_of(self.kind)
         self.place = -1
-        self.changed = False
         self.first: list[Any] = []
         self.last: list[Any] | None = None
         self.names: tuple[str, ...] = ()
@@ -83,8 +82,64 @@ class HeapObject:
             self.attributes = object.__getattribute__(thing, "__dict__")
 
 
+_place = itemgetter(0)
+
+
 def _same(one: list[Any], other: list[Any]) -> bool:
     return len(one) == len(other) and all(map(is_, one, other))
+
+
+class Group:
+    """Objects of which one learns at once that none of them has changed.
+
+    Args:
+        objects: As they are at the beginning of a run, or changed already.
+        changed: Whether they are.
+
+    Attributes:
+        first: What they refer to at the beginning; None until that is known.
+        last: What they referred to when that was last asked.
+        changes: What was told of those that differ, if somebody keeps it here.
+    """
+
+    SIZE = 6
+
+    def __init__(self, objects: list[HeapObject], *, changed: bool = False) -> None:
+        self.objects = objects
+        self._holders: list[Any] = []
+        self._opaque: list[HeapObject] = []
+        for each in objects:
+            self._holders.append(each.thing)
+            if type(each.thing).__dictoffset__:
+                # The dictionary of its attributes, or it would be all that is seen.
+                attributes = object.__getattribute__(each.thing, "__dict__")
+                self._holders.append(attributes)
+            if issubclass(each.kind, OPAQUE):
+                self._opaque.append(each)
+        self.first = None if changed else self._refer_to()
+        self.last = self.first
+        self.changes: list[tuple[int, Told]] = []
+
+    def _refer_to(self) -> list[Any]:
+        content = gc.get_referents(*self._holders)
+        for each in self._opaque:
+            content += each.shape.read(each.thing)
+        return content
+
+    def is_changed(self) -> bool:
+        """Whether any of them has changed since that was last asked."""
+        now = self._refer_to()
+        if self.last is not None and _same(now, self.last):
+            return False
+        self.last = now
+        return True
+
+    def is_restored(self) -> None:
+        """They are as at the beginning."""
+        if self.first is None:
+            self.first = self._refer_to()
+        self.last = self.first
+        self.changes = []
 
 
 class Heap:
@@ -101,8 +156,8 @@ class Heap:
     def __init__(self, roots: Iterable[object]) -> None:
         self._values = Values(self._refer)
         self._made: dict[int, HeapObject] = {}
-        self._changed: list[HeapObject] = []
         self._objects: list[HeapObject] = []
+        self._groups: list[Group] = []  # of those that were ever changed
         self._met: list[HeapObject] = []
         self._values.encode(roots)
         self._objects = self._find()
@@ -116,6 +171,7 @@ class Heap:
             each.told_first = self._tell(each)
             each.last = each.first
             each.told_last = each.told_first
+        self._unchanged = Group(self._objects)
 
     @staticmethod
     def _read(each: HeapObject) -> list[Any]:
@@ -152,34 +208,54 @@ class Heap:
             told: Whether the state in which the run ended was told: what the run has
                 changed is known then, and nothing else is looked at.
         """
-        for each in self._changed if told else self._objects:
-            if type(each.thing) is not each.kind:
-                object.__setattr__(each.thing, "__class__", each.kind)
-            if not _same(self._read(each), each.first):
-                self._write(each)
-            each.last = each.first
-            each.told_last = each.told_first
+        if not told:
+            self._find_changed()
+        for group in self._groups:
+            if not told or group.first is None or group.last is not group.first:
+                for each in group.objects:
+                    self._restore(each)
+                group.is_restored()
         self._made.clear()
+
+    def _restore(self, each: HeapObject) -> None:
+        if type(each.thing) is not each.kind:
+            object.__setattr__(each.thing, "__class__", each.kind)
+        if not _same(self._read(each), each.first):
+            self._write(each)
+        each.last = each.first
+        each.told_last = each.told_first
+
+    def _find_changed(self) -> None:
+        """Find the objects that were never changed before, and are now."""
+        unchanged = self._unchanged
+        if not unchanged.is_changed():
+            return
+        found = [
+            each
+            for each in unchanged.objects
+            if type(each.thing) is not each.kind
+            or not _same(self._read(each), each.first)
+        ]
+        self._unchanged = Group([e for e in unchanged.objects if e not in found])
+        self._groups += [
+            Group(found[place : place + Group.SIZE], changed=True)
+            for place in range(0, len(found), Group.SIZE)
+        ]
 
     def tell_changes(self) -> list[tuple[int, Told]]:
         """The objects that differ from what they were at first, by number."""
-        changes = []
-        for each in self._objects:
-            attributes, last = each.attributes, each.last
-            if (
-                attributes is not None
-                and last is not None
-                and len(attributes) == len(last)
-                and all(map(is_, attributes.values(), last))
-            ):
-                told = each.told_last
-            else:
-                told = self.tell_object(each)
-            if told is not each.told_first:
-                changes.append((each.place, told))
-                if not each.changed:
-                    each.changed = True
-                    self._changed.append(each)
+        self._find_changed()
+        changes: list[tuple[int, Told]] = []
+        for group in self._groups:
+            if group.is_changed():
+                told = [(each, self.tell_object(each)) for each in group.objects]
+                group.changes = [
+                    (each.place, now)
+                    for each, now in told
+                    if now is not each.told_first
+                ]
+            changes += group.changes
+        changes.sort(key=_place)
         return changes
 
     def tell_object(self, each: HeapObject) -> Told:
@@ -249,6 +325,9 @@ class Heap:
         self._met.append(each)
         return HOLE
 
+
+OPAQUE = (bytearray, random.Random)
+"""Their content is no object that the garbage collector sees."""
 
 HOLE = "+"
 FREED = Told(b"freed", (), 0)

@@ -3,30 +3,48 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
+from typing import ClassVar
 
 from rcu.trace import Record, Trace
+from rcu.tracepoints import SectionEnded
 from scenarios.checkers.judge import Judge
-from scenarios.explorer.observed import touched
+from scenarios.explorer.observed import Places
 from scenarios.explorer.program import Finding, Program, SchedulerT, Watch
 from scenarios.machine import Machine
 from scenarios.plan import Plan
+
+NO_PLACES = Places()
 
 
 class JudgeWatch(Watch):
     """Tells what the checkers have seen."""
 
+    not_state: ClassVar[tuple[str, ...]] = ("_places",)
+
     def __init__(self, judge: Judge) -> None:
-        super().__init__()
         self.judge = judge
+        self._places = NO_PLACES
 
     def read(self, records: Sequence[Record]) -> None:
         """Hand records to the judge; a sink of the trace."""
-        self.heard = [r.event for r in records if self.judge.listens_to(type(r.event))]
-        self.judge.read(records)
+        judge = self.judge
+        places = self._places = Places()
+        for record in records:
+            event = record.event
+            if judge.listens_to(type(event)):
+                ended = None
+                if isinstance(event, SectionEnded):
+                    ended = judge.history.ending(record, event)
+                places.add(event, ended)
+        judge.read(records)
+
+    def begin_step(self) -> None:
+        """See `Watch.begin_step`."""
+        self._places = NO_PLACES
 
     def touched(self) -> tuple[Collection[str], Collection[str]]:
         """See `Watch.touched`."""
-        return touched(self.heard)
+        return self._places.reads, self._places.writes
 
     def look(self) -> Finding | None:
         """See `Watch.look`."""

@@ -2,20 +2,23 @@
 
 Two steps on different locations may be exchanged, unless a checker asks which was
 first. So what a step says counts as an access, too: to the *places* below, which stand
-for the questions that checkers ask. What is not listed touches all of them.
+for the questions that checkers ask. What is not listed touches everything: no event
+that is listed may then be exchanged with it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from memslots.tracepoints import (
+    ArchDataCopied,
     GenerationAdvanced,
+    InvalidationsForgotten,
     MemoryAllocated,
     MemoryFreed,
     MemoryHeld,
     PageMarkedDirty,
     PagesCounted,
+    RegionRequested,
+    RegionReturned,
     SetGivenUp,
     SetsSwapped,
     SlotFreed,
@@ -36,27 +39,34 @@ from rcu.tracepoints import (
     SynchronizeBegan,
     SynchronizeEnded,
 )
+from scenarios.checkers.history import Section
+from scenarios.tracepoints import ResultCompared
 from vcpus.tracepoints import (
+    GfnRangeZapBegan,
+    GfnRangeZapped,
     GuestAccessed,
     GuestMemoryAccessed,
+    GuestMemoryCopied,
+    InvalidationBegan,
+    InvalidationEnded,
     MmioCacheHit,
     MmuPagesChanged,
     PageFaulted,
+    RootZapped,
     SetDereferenced,
     ShadowFlushed,
+    ShadowRootAllocated,
     SlotLookedUp,
     SpteInstalled,
     SpteZapped,
 )
 
+EVERYTHING = "everything"
 BEGUN = "which sections had begun"
 ENDED = "which sections had ended"
-EDITED = "what a set held"
 FREED = "what was freed"
 WAITED = "which grace periods were over"
 DONE = "what updates and faults had done"
-
-PLACES = (BEGUN, ENDED, EDITED, FREED, WAITED, DONE)
 
 Names = tuple[str, ...]
 
@@ -72,42 +82,94 @@ TOUCHED: dict[type[Event], tuple[Names, Names]] = {
     CallbackInvoked: ((), (ENDED,)),
     GracePeriodStarted: ((), (WAITED,)),
     GracePeriodEnded: ((), (WAITED,)),
-    SetDereferenced: ((EDITED,), ()),
-    SlotLookedUp: ((EDITED, FREED), ()),
-    SlotReplaced: ((), (EDITED, ENDED, DONE)),
-    SetsSwapped: ((WAITED,), (EDITED, DONE)),
-    GenerationAdvanced: ((), (EDITED, DONE)),
-    SlotFreed: ((), (FREED, ENDED, DONE)),
-    SetGivenUp: ((), (FREED, ENDED, DONE)),
+    SetDereferenced: ((), ()),
+    SlotLookedUp: ((), ()),
+    SlotReplaced: ((), (DONE,)),
+    SetsSwapped: ((WAITED,), (DONE,)),
+    GenerationAdvanced: ((), (DONE,)),
+    SlotFreed: ((), (FREED, DONE)),
+    SetGivenUp: ((), (FREED, DONE)),
     MemoryAllocated: ((), (DONE,)),
     MemoryHeld: ((), (DONE,)),
     MemoryFreed: ((), (DONE,)),
     PagesCounted: ((), (DONE,)),
     MmuPagesChanged: ((), (DONE,)),
+    ArchDataCopied: ((), (DONE,)),
+    ShadowRootAllocated: ((), (DONE,)),
     ShadowFlushed: ((WAITED,), (DONE,)),
+    RegionRequested: ((), (DONE,)),
+    RegionReturned: ((), (DONE,)),
+    ResultCompared: ((), (DONE,)),
+    InvalidationBegan: ((), (DONE,)),
+    InvalidationEnded: ((), (DONE,)),
+    InvalidationsForgotten: ((), (DONE,)),
+    GfnRangeZapBegan: ((), (DONE,)),
+    GfnRangeZapped: ((), (DONE,)),
+    RootZapped: ((), (DONE,)),
     # vCPUs meet each other in the page tables and in memory, which are locations.
     PageFaulted: ((DONE,), ()),
     SpteInstalled: ((DONE,), ()),
     SpteZapped: ((DONE,), ()),
     MmioCacheHit: ((DONE,), ()),
     GuestAccessed: ((DONE,), ()),
-    GuestMemoryAccessed: ((DONE,), ()),
+    GuestMemoryAccessed: ((), ()),
+    GuestMemoryCopied: ((DONE,), ()),
     PageMarkedDirty: ((DONE,), ()),
 }
-"""Places that an event reads and writes."""
+"""Places that an event reads and writes, whatever it says."""
 
 
-def touched(events: Iterable[Event]) -> tuple[set[str], set[str]]:
-    """The places that events read and write."""
-    reads: set[str] = set()
-    writes: set[str] = set()
-    for event in events:
-        if isinstance(event, LockReleased):
-            if event.lock == "slots_lock":
-                reads.add(WAITED)
-                writes.add(DONE)
-        else:
-            read, written = TOUCHED.get(type(event), ((), PLACES))
-            reads.update(read)
-            writes.update(written)
-    return reads, writes
+class Places:
+    """Collects the places that the events of a step touch.
+
+    Attributes:
+        reads, writes: Their names.
+    """
+
+    def __init__(self) -> None:
+        self.reads: set[str] = set()
+        self.writes: set[str] = set()
+
+    def add(self, event: Event, ended: Section | None = None) -> None:
+        """Add those of an event.
+
+        Args:
+            event: What was said.
+            ended: The section that ends with it, as the checkers know it.
+        """
+        read, written = TOUCHED.get(type(event), ((), (EVERYTHING,)))
+        self.reads.update((EVERYTHING, *read))
+        self.writes.update(written)
+        match event:
+            case LockReleased():
+                self.writes.discard(EVERYTHING)
+                if event.lock == "slots_lock":
+                    self.reads.add(WAITED)
+                    self.writes.add(DONE)
+            case SectionEnded() if ended is not None:
+                self.reads.update(_edits(*held) for held in ended.ever_held)
+                if ended.found:
+                    self.reads.add(FREED)
+            case SetDereferenced():
+                self.reads.add(_edits(event.as_id, event.set))
+            case SlotLookedUp():
+                self.reads.add(_edits(event.as_id, event.set))
+                if event.slot is not None:
+                    self.reads.add(FREED)
+                if event.generation is not None:
+                    self.reads.add(_generations(event.as_id))
+            case SlotReplaced() | SetGivenUp():
+                self.writes.add(_edits(event.as_id, event.set))
+            case SetsSwapped() | GenerationAdvanced():
+                self.writes.add(_generations(event.as_id))
+            case GuestAccessed() | GuestMemoryCopied() if event.write:
+                # Who was inside is remembered for each page that is not marked yet.
+                self.writes.update((BEGUN, ENDED))
+
+
+def _edits(as_id: int, index: int) -> str:
+    return f"what set {index} of address space {as_id} held"
+
+
+def _generations(as_id: int) -> str:
+    return f"what generations of address space {as_id} stood for"

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Collection
-from typing import ClassVar, TypeVar
+from collections.abc import Callable, Collection, Sequence
+from typing import TypeVar
 
 import attrs
 
@@ -12,7 +12,6 @@ from rcu.errors import RuleBroken
 from rcu.schedule.report import Ending, Stuck
 from rcu.schedule.scheduler import Scheduler
 from rcu.schedule.stepwise import StepwiseScheduler
-from rcu.trace import Event
 from scenarios.explorer.heap import Heap
 
 SchedulerT = TypeVar("SchedulerT", bound=Scheduler)
@@ -36,10 +35,8 @@ class Finding:
 class Watch:
     """Looks on while a run is made; by default it sees nothing."""
 
-    not_state: ClassVar[tuple[str, ...]] = ("heard",)
-
-    def __init__(self) -> None:
-        self.heard: list[Event] = []
+    def begin_step(self) -> None:
+        """The steps that were made so far are no part of what `touched` says."""
 
     def touched(self) -> tuple[Collection[str], Collection[str]]:
         """What the last step has read and written, in the eyes of who watches."""
@@ -108,6 +105,11 @@ class Instance:
         self._running = True
         scheduler.begin()
 
+    def follow(self, order: Sequence[int]) -> None:
+        """Make the steps of an order that is known, from the beginning."""
+        self.scheduler.follow(order)
+        self.scheduler.trace.flush()
+
     def close(self) -> None:
         """Unwind what runs."""
         if self._running:
@@ -121,7 +123,7 @@ class Instance:
         if error is not None:
             return finding_of(error)
         if scheduler.tracing:
-            self.watch.heard = []
+            self.watch.begin_step()
             scheduler.trace.flush()
             return self.watch.look()
         return None
@@ -141,7 +143,8 @@ def finding_of(error: BaseException) -> Finding:
         BaseException: It is no finding.
     """
     if isinstance(error, RuleBroken):
-        return Finding(error.checker, f"{type(error).__name__}: {error}")
+        seen = f"{type(error).__name__}: {error}"
+        return Finding(error.checker, seen, error.why)
     if isinstance(error, AssertionError):
         return Finding("assertion", str(error) or "an assertion failed")
     raise error

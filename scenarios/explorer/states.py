@@ -11,12 +11,20 @@ Source: P. Godefroid, Partial-Order Methods for the Verification of Concurrent S
 
 from __future__ import annotations
 
+import random
+
 import attrs
 
-from rcu.schedule.task import Task
-from scenarios.explorer.ample import NOWHERE, Footprint, Footprints, Users
+from scenarios.explorer.ample import Futures
 from scenarios.explorer.fingerprint import Fingerprinter
+from scenarios.explorer.footprints import NOWHERE, Footprint, Footprints
 from scenarios.explorer.program import Finding, Instance
+
+LEARNT_FROM = 100
+"""Runs."""
+
+LONGEST = 10_000
+"""Steps of such a run."""
 
 FAILED = -1
 """Stands for the state behind a step that broke a rule."""
@@ -78,7 +86,11 @@ class StateSearch:
         self.steps = 0
         self.begun = 0
         self._footprints = Footprints()
-        self._users = Users(self._printer.kin_masks()) if ample else None
+        self._futures: Futures | None = None
+        if ample:
+            kin = self._printer.kin_masks()
+            tasks = self._scheduler.tasks
+            self._futures = Futures(tasks, self._footprints, kin)
 
     def begin(self) -> None:
         """Visit the first state."""
@@ -92,8 +104,10 @@ class StateSearch:
         self._path: list[int] = []
         self._told = False  # whether the state in which the run ends was told
         self._at_top = False  # whether the run stands where the path ends
-        if self._users is not None:
-            self._users.begin_again()
+        if self._futures is not None:
+            if self.begun == 1:
+                self._learn(self._futures)
+            self._futures.begin_again()
         self.instance.begin()
         self._kin = self._printer.given_up
         parts = self._printer.parts()
@@ -101,6 +115,24 @@ class StateSearch:
             self.begin()
         else:
             self._visit(parts, {})
+
+    def _learn(self, futures: Futures) -> None:
+        """Make a few runs in order to see who does what."""
+        instance, scheduler = self.instance, self._scheduler
+        for seed in range(LEARNT_FROM):
+            chance = random.Random(seed)  # noqa: S311 - it is to be repeatable
+            instance.begin()
+            for _ in range(LONGEST):
+                ready = scheduler.ready()
+                if not ready:
+                    break
+                task = chance.choice(ready)
+                stand = futures.stand(task)
+                scheduler.step(task)
+                self.steps += 1
+                if instance.look() is not None:
+                    break
+                futures.note(stand, stand[1].and_(self._said()), task)
 
     def advance(self, budget: int) -> bool:
         """Go on for about ``budget`` steps; false if every state has been visited."""
@@ -129,7 +161,7 @@ class StateSearch:
         resumed = not self._at_top
         if resumed:
             instance.begin(told=self._told)
-            scheduler.follow(self._path)
+            instance.follow(self._path)
             self.steps += len(self._path)
         task = scheduler.tasks[chosen]
         does = self._footprints.of(task.op)
@@ -138,8 +170,8 @@ class StateSearch:
         finding = instance.look()
         self._told = finding is None
         made = does.and_(self._said())
-        if self._users is not None:
-            self._users.note(task, does, made)
+        if self._futures is not None:
+            self._futures.note((chosen, does), made, task)
         label = printer.label(node.parts, chosen)
         parts = []
         if finding is None:
@@ -173,7 +205,7 @@ class StateSearch:
 
     def _believed_wrongly(self) -> bool:
         """Whether what was searched so far relies on what has turned out wrong."""
-        is_wrong = self._users is not None and self._users.wrong
+        is_wrong = self._futures is not None and self._futures.wrong
         return is_wrong or self._printer.given_up != self._kin
 
     def _visit(
@@ -214,7 +246,7 @@ class StateSearch:
             awake = frozenset(printer.label(parts, task.index) for task in ready) - (
                 slept - asleep
             )
-        chosen = self._ample(ready)
+        chosen = ready if self._futures is None else self._futures.choose(ready)
         todo = [
             index
             for index in printer.distinct(parts, [task.index for task in chosen])
@@ -228,14 +260,6 @@ class StateSearch:
         self._stack.append(_Node(parts, place, todo, sleep, others))
         self._on_path.add(place)
         return place
-
-    def _ample(self, ready: list[Task]) -> list[Task]:
-        """The one whose step nobody can depend on, or all."""
-        if self._users is not None:
-            for task in ready:
-                if self._users.is_alone(task, self._footprints.of(task.op)):
-                    return [task]
-        return ready
 
     def _path_ends(self) -> None:
         """The run need not go on from here."""

@@ -10,7 +10,7 @@ import trio
 from hypothesis import example, given, settings
 
 from scenarios.explorer import fingerprint
-from scenarios.explorer.ample import Footprint
+from scenarios.explorer.footprints import Footprint
 from scenarios.explorer.frames import where
 from scenarios.explorer.shortest import BoundedSearch
 from tests.scenarios.explorer.searching import begun, search
