@@ -252,9 +252,11 @@ class Machine:
             for place in range(spec.count):
                 self._add_vcpu(spec, place)
         for name, calls in self._work.calls.items():
-            self._add(name, _Bound(self._write, (name, calls)))
+            self._add(name, _Bound(self._write, (KvmThread(self, name), calls)))
         for reader in self.scenario.readers:
-            self._add(reader.name, _Bound(self._read, reader))
+            self._add(
+                reader.name, _Bound(self._read, (KvmThread(self, reader.name), reader))
+            )
         for notifier in self.scenario.notifiers:
             self._add(notifier.name, _Bound(self._change_pages, notifier))
         for allocator in self.scenario.allocators:
@@ -317,10 +319,9 @@ class Machine:
         else:
             await vcpu.run(order, times)
 
-    async def _write(self, what: tuple[str, Sequence[Call]]) -> None:
-        name, calls = what
+    async def _write(self, what: tuple[KvmThread, Sequence[Call]]) -> None:
+        thread, calls = what
         scheduler = self._scheduler
-        thread = KvmThread(self, name)
         begin = Operation("begin after", reads=(self._progress,))
         for call in calls:
             if self._gate is not None and self._gate.waits(call.place):
@@ -350,8 +351,8 @@ class Machine:
             await scheduler.point(self._progress.write)
             self._left -= 1
 
-    async def _read(self, spec: ReaderSpec) -> None:
-        thread = KvmThread(self, spec.name)
+    async def _read(self, what: tuple[KvmThread, ReaderSpec]) -> None:
+        thread, spec = what
         for access in spec.accesses * spec.repeat:
             async with self.vm.srcu.reading():
                 await thread.access(access)

@@ -15,10 +15,11 @@ import gc
 import marshal
 import random
 from collections.abc import Callable, Iterable, Sequence
+from itertools import chain
 from operator import is_, itemgetter
 from typing import Any
 
-from scenarios.explorer.shapes import Shape, shape_of
+from scenarios.explorer.shapes import UNSET, Shape, shape_of
 from scenarios.explorer.values import Encoded, Values
 
 
@@ -45,27 +46,37 @@ class HeapObject:
     Attributes:
         thing: The object.
         kind: Its class, before it is freed.
+        holders: What refers to its content.
+        dicts: Those of them that are dictionaries.
+        is_opaque: Whether the garbage collector does not see its content, or not where
+            each part of it is.
         shape: How it is read and written.
         place: Its number; unset if the run has made it.
-        first, told_first: Its content at the beginning of a run, and that told.
-        last, told_last: Its content when it was last told.
+        first, refers_first, told_first: Its content at the beginning of a run, to which
+            objects that refers, and the content told.
+        last, told_last: To what it referred when it was last told, and that told.
         attributes: Where its content is, if it has nothing but attributes.
         names: Their names in ``first``.
     """
 
     __slots__ = (
         "attributes",
+        "dicts",
         "first",
+        "holders",
+        "is_opaque",
         "kind",
         "last",
         "names",
         "place",
+        "refers_first",
         "shape",
         "thing",
         "told_first",
         "told_last",
     )
 
+    refers_first: list[Any]
     told_first: Told
     told_last: Told
 
@@ -78,8 +89,34 @@ class HeapObject:
         self.last: list[Any] | None = None
         self.names: tuple[str, ...] = ()
         self.attributes: dict[str, Any] | None = None
-        if self.shape.only_attributes:
-            self.attributes = object.__getattribute__(thing, "__dict__")
+        self.holders: list[Any] = [thing]
+        self.dicts: list[dict[Any, Any]] = [thing] if isinstance(thing, dict) else []
+        if self.kind.__dictoffset__:
+            # The dictionary of its attributes, or it would be all that is seen.
+            attributes = object.__getattribute__(thing, "__dict__")
+            self.holders.append(attributes)
+            self.dicts.append(attributes)
+            if self.shape.only_attributes:
+                self.attributes = attributes
+        self.is_opaque = issubclass(self.kind, OPAQUE) or any(
+            value is UNSET for value in self.shape.read(thing)
+        )
+
+    def refers_to(self) -> list[Any]:
+        """The objects that its content refers to; the same ones if it is the same."""
+        if self.is_opaque:
+            return self.shape.read(self.thing)
+        content = gc.get_referents(*self.holders)
+        content += chain.from_iterable(self.dicts)  # keys that are strings are hidden
+        return content
+
+    def is_changed(self) -> bool:
+        """Whether its content has changed since that was last asked."""
+        now, last = self.refers_to(), self.last
+        if last is not None and len(now) == len(last) and all(map(is_, now, last)):
+            return False
+        self.last = now
+        return True
 
 
 _place = itemgetter(0)
@@ -107,21 +144,18 @@ class Group:
     def __init__(self, objects: list[HeapObject], *, changed: bool = False) -> None:
         self.objects = objects
         self._holders: list[Any] = []
-        self._opaque: list[HeapObject] = []
+        self._dicts: list[dict[Any, Any]] = []
+        self._opaque = [each for each in objects if each.is_opaque]
         for each in objects:
-            self._holders.append(each.thing)
-            if type(each.thing).__dictoffset__:
-                # The dictionary of its attributes, or it would be all that is seen.
-                attributes = object.__getattribute__(each.thing, "__dict__")
-                self._holders.append(attributes)
-            if issubclass(each.kind, OPAQUE):
-                self._opaque.append(each)
+            self._holders += each.holders
+            self._dicts += each.dicts
         self.first = None if changed else self._refer_to()
         self.last = self.first
         self.changes: list[tuple[int, Told]] = []
 
     def _refer_to(self) -> list[Any]:
         content = gc.get_referents(*self._holders)
+        content += chain.from_iterable(self._dicts)
         for each in self._opaque:
             content += each.shape.read(each.thing)
         return content
@@ -168,9 +202,8 @@ class Heap:
             each.place = place
             each.first = self._read(each)
             each.names = tuple(each.attributes or ())
-            each.told_first = self._tell(each)
-            each.last = each.first
-            each.told_last = each.told_first
+            each.told_first = each.told_last = self._tell(each)
+            each.refers_first = each.last = each.refers_to()
         self._unchanged = Group(self._objects)
 
     @staticmethod
@@ -222,7 +255,7 @@ class Heap:
             object.__setattr__(each.thing, "__class__", each.kind)
         if not _same(self._read(each), each.first):
             self._write(each)
-        each.last = each.first
+        each.last = each.refers_first
         each.told_last = each.told_first
 
     def _find_changed(self) -> None:
@@ -260,27 +293,10 @@ class Heap:
 
     def tell_object(self, each: HeapObject) -> Told:
         """What is in an object."""
-        thing, last = each.thing, each.last
-        if type(thing) is not each.kind:
+        if type(each.thing) is not each.kind:
             return FREED
-        attributes = each.attributes
-        if attributes is not None:
-            if (
-                last is not None
-                and len(attributes) == len(last)
-                and all(map(is_, attributes.values(), last))
-            ):
-                return each.told_last
-            content = [*attributes.values()]
-        else:
-            content = each.shape.read(thing)
-            if (
-                last is not None
-                and len(content) == len(last)
-                and all(map(is_, content, last))
-            ):
-                return each.told_last
-        each.last = content
+        if not each.is_changed():
+            return each.told_last
         told = self._tell(each)
         if each.place >= 0 and told.text == each.told_first.text and not told.objects:
             told = each.told_first

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
-from typing import ClassVar
 
 from rcu.trace import Record, Trace
 from rcu.tracepoints import SectionEnded
@@ -18,8 +17,6 @@ NO_PLACES = Places()
 
 class JudgeWatch(Watch):
     """Tells what the checkers have seen."""
-
-    not_state: ClassVar[tuple[str, ...]] = ("_places",)
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
@@ -37,6 +34,10 @@ class JudgeWatch(Watch):
                     ended = judge.history.ending(record, event)
                 places.add(event, ended)
         judge.read(records)
+
+    def state(self) -> Sequence[object]:
+        """See `Watch.state`."""
+        return (self.judge,)
 
     def begin_step(self) -> None:
         """See `Watch.begin_step`."""

@@ -35,6 +35,10 @@ class Finding:
 class Watch:
     """Looks on while a run is made; by default it sees nothing."""
 
+    def state(self) -> Sequence[object]:
+        """Where what it remembers is kept."""
+        return (self,)
+
     def begin_step(self) -> None:
         """The steps that were made so far are no part of what `touched` says."""
 
@@ -87,7 +91,7 @@ class Instance:
         self.scheduler, self.watch = program.build(StepwiseScheduler)
         self.scheduler.trace.flush()
         bodies = [task.body for task in self.scheduler.tasks]
-        self.heap = Heap([*bodies, self.watch])
+        self.heap = Heap([*bodies, *self.watch.state()])
         self._running = False
 
     def begin(self, *, told: bool = False) -> None:

@@ -70,7 +70,9 @@ class SampleSearch:
     ) -> None:
         self.scheduler, self.watch = program.build(_Driven)
         self.scheduler.trace.flush()
-        heap = Heap([*(task.body for task in self.scheduler.tasks), self.watch])
+        heap = Heap(
+            [*(task.body for task in self.scheduler.tasks), *self.watch.state()]
+        )
         self.executions = 0
         self.steps = 0
         self.failures = 0
@@ -123,8 +125,7 @@ class SampleSearch:
     def _run(self) -> None:
         """Make one run."""
         scheduler, strategy = self.scheduler, self._strategy
-        step, budget = scheduler.step, scheduler.budget
-        who, what = self._who, self._what
+        who, what, count_traces = self._who, self._what, self._count_traces
         who.clear()
         what.clear()
         scheduler.begin()
@@ -132,14 +133,18 @@ class SampleSearch:
         pick, task = strategy.pick, scheduler.nobody
         ready = scheduler.ready()
         waiting = [task for task in scheduler.tasks if task.until is not None]
-        while ready and len(who) < budget:
-            task = pick(task, ready)
+        for step in range(1, scheduler.budget + 1):
+            if not ready:
+                break
+            scheduler.steps = step
+            task = scheduler.current = pick(task, ready)
             op = task.op
             who.append(task)
-            what.append(op)
+            if count_traces:
+                what.append(op)
             if task.until is not None:
                 waiting.remove(task)
-            step(task)
+            task.resume(None)
             if task.finished:
                 if scheduler.failed is not None:
                     break

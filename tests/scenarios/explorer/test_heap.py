@@ -78,6 +78,7 @@ class Everything:
 
 CHANGES: dict[str, Callable[[Everything, Scheduler], object]] = {
     "attribute": lambda e, _: setattr(e, "number", 2),
+    "key renamed": lambda e, _: e.default.update(b=e.default.pop("a")),
     "new attribute": lambda e, _: setattr(e, "new", 2),
     "no attribute": lambda e, _: delattr(e, "number"),
     "list": lambda e, _: e.list.pop(),
