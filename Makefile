@@ -10,7 +10,7 @@ READY := $(VENV)/.ready
 help:
 	@echo "make run    boot the recorded VMM with 4 vCPUs"
 	@echo "make test   lint, types, import contracts, tests"
-	@echo "make bench  the numbers of docs/reference/performance.md"
+	@echo "make bench  the numbers of docs/reference/performance.md and explorers-compared.md"
 
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed")'
@@ -38,6 +38,7 @@ tests: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/explore.py
 
 clean:
 	rm -rf $(VENV) .memslots .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -18,6 +18,7 @@ class Ending(Enum):
     BUDGET = "step budget used up"
     FAILED = "a task failed"
     INTERRUPTED = "interrupted"
+    STOPPED = "stopped where its schedule ends"
 
 
 @attrs.frozen

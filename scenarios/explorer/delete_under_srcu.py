@@ -15,18 +15,24 @@ from rcu.errors import RuleBroken, UseAfterFree
 from rcu.operation import Location, Operation
 from rcu.schedule.scheduler import Scheduler
 from scenarios.explorer.program import Program, SchedulerT, Watch
+from scenarios.tracepoints import RuleHeld
 
 
 class SetChanged(RuleBroken):
     """A set was changed while a reader used it."""
 
     checker = "retired-set-quiet"
+    why = "a set is edited only when everybody who may use it has left his section"
 
 
 class TranslationKept(RuleBroken):
     """What was derived from a slot outlives it."""
 
     checker = "no-stale-translation"
+    why = (
+        "translations are taken away only when everybody who may still add one has left"
+        " his section"
+    )
 
 
 class Slot(IntEnum):
@@ -64,17 +70,19 @@ class DeleteUnderSrcu(Program):
 
     Args:
         readers: How many.
+        budget: Steps after which a run is stopped.
     """
 
     name = "delete-under-srcu"
     interchangeable = True
 
-    def __init__(self, readers: int = 2) -> None:
+    def __init__(self, readers: int = 2, budget: int = 10_000_000) -> None:
         self.readers = readers
+        self.budget = budget
 
     def build(self, make: Callable[..., SchedulerT]) -> tuple[SchedulerT, Watch]:
         """See `Program.build`."""
-        scheduler = make(cpus=1)
+        scheduler = make(cpus=1, budget=self.budget)
         self.protocol(scheduler, self.readers)
         return scheduler, Watch()
 
@@ -88,7 +96,8 @@ class Protocol:
 
     def __init__(self, scheduler: Scheduler, readers: int) -> None:
         self.shared = Shared()
-        self.point = scheduler.point
+        self.point, self.emit = scheduler.point, scheduler.emit
+        self.tracing = scheduler.tracing
         self.active = Location("active set")
         self.idx = Location("srcu_idx")
         self.counts = [Location(f"readers of rank {rank}") for rank in (0, 1)]
@@ -120,11 +129,15 @@ class Protocol:
         await point(self.use[slot])
         if slot is not Slot.NONE and shared.freed:
             raise UseAfterFree("a reader uses a slot that was freed")
+        if self.tracing and slot is not Slot.NONE:
+            self.emit(RuleHeld(UseAfterFree.checker))
         if slot is Slot.VALID:
             shared.spte = True
         await point(self.sets[active].read)
         if shared.generation[active] != generation:
             raise SetChanged("a set changed while in use")
+        if self.tracing:
+            self.emit(RuleHeld(SetChanged.checker))
         await point(self.counts[idx].write)
         shared.readers[idx] -= 1
 
@@ -170,6 +183,8 @@ class Protocol:
         await self.point(self.free_slot)
         if self.shared.spte:
             raise TranslationKept("a translation of a freed slot is kept")
+        if self.tracing:
+            self.emit(RuleHeld(TranslationKept.checker))
         self.shared.freed = True
 
     async def synchronize(self) -> None:

@@ -149,7 +149,7 @@ class TraceSearch:
         """Stand where another search of the same program was; not begun yet."""
         step = self._accesses.step
         self.executions, self.redundant, self.questions, self.steps = state["counts"]
-        self.found = [(Finding(*one), order) for one, order in state["found"]]
+        self.found = [(Finding(*one), tuple(order)) for one, order in state["found"]]
         self._accesses.numbers.update(
             (name, number) for number, name in enumerate(state["locations"])
         )

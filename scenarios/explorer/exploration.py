@@ -21,6 +21,8 @@ class Question:
         strategy: ``exhaustive``, ``bounded``, or the name of a sampler.
         prune: `exhaustive`: whether a state that was reached before is searched no
             further; otherwise each trace is run once.
+        ample: `exhaustive`, pruned: whether tasks that the others can do nothing about
+            go first; fewer states are visited, and orders cannot be counted.
         preemptions: `bounded`: the most that are tried; as many as there can be if
             None.
         seeds: Samplers: one for each order.
@@ -32,6 +34,7 @@ class Question:
 
     strategy: str = "pos"
     prune: bool = True
+    ample: bool = False
     preemptions: int | None = None
     seeds: range = range(10_000)
     sticky: float = 0.0
@@ -52,7 +55,8 @@ class Shown:
             shows anything; ``shrunk`` if it is only the shortest that was found.
         preemptions: Switches away from tasks that could have gone on.
         blocks: How many times in a row one task makes steps.
-        seed: Of the order that showed it first, from a sampler; else None.
+        seed: From a sampler: of the first order that showed it, or something worth a
+            shorter order if the search has stopped there; else None.
     """
 
     finding: Finding

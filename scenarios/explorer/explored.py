@@ -18,7 +18,7 @@ from trio import TrioInternalError
 from scenarios.explorer.blocks import read_order, tell_blocks, write_order
 from scenarios.explorer.declared import DeclarationError, DeclaredProgram, Explore
 from scenarios.explorer.marker import BOUNDED, EXHAUSTIVE, Options, OptionsError
-from scenarios.explorer.runs import NotDeterministicError, Run
+from scenarios.explorer.repeats import NotDeterministicError, Run
 from scenarios.explorer.trial import (
     REPLAY,
     NotExhaustedError,

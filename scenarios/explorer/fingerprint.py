@@ -78,15 +78,6 @@ class Fingerprinter:
         """Let only these stand for each other; see `kin_left`."""
         self._set_kin(tuple(range(first, last + 1) for first, last in kin))
 
-    def kin_masks(self) -> list[int]:
-        """For each task, by index: those that may stand for each other with it."""
-        masks = [1 << task.index for task in self._tasks]
-        for group in self.kin:
-            mask = sum(1 << index for index in group)
-            for index in group:
-                masks[index] = mask
-        return masks
-
     def parts(self) -> list[bytes]:
         """The part of the shared objects, then that of each task."""
         self._told = [self._tell(task) for task in self._tasks]

@@ -8,7 +8,7 @@ of steps are integers, a bit for each.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import attrs
 
@@ -80,7 +80,7 @@ class Accesses:
     def step(self, told: Told) -> Step:
         """A step that was told as plain values."""
         task, reads, writes = told
-        return task, self.make(reads, writes)
+        return task, self.make(_mask(reads), _mask(writes))
 
 
 _MOST_OPERATIONS = 10_000
@@ -88,8 +88,8 @@ _MOST_OPERATIONS = 10_000
 Step = tuple[int, Access]
 """Who makes it, and what it does."""
 
-Told = tuple[int, int, int]
-"""A step as plain values: who makes it, what it reads and what it writes."""
+Told = tuple[int, list[int], list[int]]
+"""A step as plain values: who makes it, numbers of what it reads and writes."""
 
 
 @attrs.define(eq=False)
@@ -246,4 +246,8 @@ def bits(number: int) -> Iterator[int]:
 def tell(step: Step) -> Told:
     """A step as plain values."""
     task, access = step
-    return task, access.reads, access.writes
+    return task, [*bits(access.reads)], [*bits(access.writes)]
+
+
+def _mask(numbers: Iterable[int]) -> int:
+    return sum(1 << number for number in numbers)

@@ -50,7 +50,7 @@ def livelocks(search: StateSearch) -> list[tuple[Finding, Loop]]:
     """The loops that a fair scheduler need not leave though somebody has not ended.
 
     Args:
-        search: Finished; with ``symmetric=False``, not ``ample``. Its instance is used
+        search: Finished; with ``symmetric=False``. Its instance is used
             to tell what the steps are, and must not be closed yet.
 
     Raises:

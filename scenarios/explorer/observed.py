@@ -140,12 +140,23 @@ class Places:
         read, written = TOUCHED.get(type(event), ((), (EVERYTHING,)))
         self.reads.update((EVERYTHING, *read))
         self.writes.update(written)
+        self._add_of_update(event)
+        self._add_of_reader(event, ended)
+
+    def _add_of_update(self, event: Event) -> None:
         match event:
             case LockReleased():
                 self.writes.discard(EVERYTHING)
                 if event.lock == "slots_lock":
                     self.reads.add(WAITED)
                     self.writes.add(DONE)
+            case SlotReplaced() | SetGivenUp():
+                self.writes.add(_edits(event.as_id, event.set))
+            case SetsSwapped() | GenerationAdvanced():
+                self.writes.add(_generations(event.as_id))
+
+    def _add_of_reader(self, event: Event, ended: Section | None) -> None:
+        match event:
             case SectionEnded() if ended is not None:
                 self.reads.update(_edits(*held) for held in ended.ever_held)
                 if ended.found:
@@ -158,10 +169,6 @@ class Places:
                     self.reads.add(FREED)
                 if event.generation is not None:
                     self.reads.add(_generations(event.as_id))
-            case SlotReplaced() | SetGivenUp():
-                self.writes.add(_edits(event.as_id, event.set))
-            case SetsSwapped() | GenerationAdvanced():
-                self.writes.add(_generations(event.as_id))
             case GuestAccessed() | GuestMemoryCopied() if event.write:
                 # Who was inside is remembered for each page that is not marked yet.
                 self.writes.update((BEGUN, ENDED))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import AsyncGenerator, Iterable
 from functools import partial
 
-import attrs
 import pytest
 
 from rcu.errors import RuleBroken
@@ -17,58 +15,11 @@ from rcu.schedule.task import Strategy, Task
 from scenarios.explorer.blocks import Step
 from scenarios.explorer.declared import DeclaredProgram, EndChecks
 from scenarios.explorer.program import Finding, finding_of, stuck_finding
+from scenarios.explorer.repeats import NotDeterministicError, Run, assert_same
 from scenarios.strategies.replay import Replay, ReplayDivergedError
 
 FAILURES = (RuleBroken, AssertionError, pytest.fail.Exception)
 """What a task raises when it has found something."""
-
-_ADDRESS = re.compile(r"0x[0-9a-f]+")
-
-
-class NotDeterministicError(Exception):
-    """The same order does not lead to the same run."""
-
-
-@attrs.frozen
-class Run:
-    """What came of a run.
-
-    Attributes:
-        steps: Those that were made.
-        finding: What is broken; None if nothing is.
-        error: What was raised, if something was: by a task, or by a check at the end.
-    """
-
-    steps: tuple[Step, ...]
-    finding: Finding | None
-    error: BaseException | None
-
-    @property
-    def order(self) -> tuple[int, ...]:
-        """Who made each step, as task indexes."""
-        return tuple(step.task for step in self.steps)
-
-    @property
-    def preemptions(self) -> int:
-        """How often a task was interrupted that could have gone on."""
-        return sum(step.preempts for step in self.steps)
-
-    @property
-    def crashed(self) -> bool:
-        """Whether what was raised is no finding."""
-        return self.error is not None and self.finding is None
-
-    @property
-    def is_good(self) -> bool:
-        """Whether nothing was found or raised."""
-        return self.finding is None and self.error is None
-
-    @property
-    def outcome(self) -> tuple[str, ...]:
-        """How it ended, without what differs between two builds."""
-        if self.finding is not None:
-            return (self.finding.checker, _ADDRESS.sub("0x", self.finding.seen))
-        return () if self.error is None else (type(self.error).__name__,)
 
 
 class Runner:
@@ -124,18 +75,7 @@ class Runner:
             second = await self.replay(first.order)
         except ReplayDivergedError as error:
             raise NotDeterministicError(f"the second time {error}") from None
-        for number, (one, other) in enumerate(
-            zip(first.steps, second.steps, strict=True), start=1
-        ):
-            if one != other:
-                raise NotDeterministicError(
-                    f"step {number} is '{one.name}: {one.does}' the first time and"
-                    f" '{other.name}: {other.does}' the second time"
-                )
-        if first.outcome != second.outcome:
-            raise NotDeterministicError(
-                f"the first time {_ended(first)}, and the second time {_ended(second)}"
-            )
+        assert_same(first, second)
         return second
 
     async def every_order(
@@ -147,12 +87,6 @@ class Runner:
             yield await self.run(strategy)
             if not strategy.advance():
                 return
-
-
-def _ended(run: Run) -> str:
-    if run.finding is not None:
-        return f"it breaks ({run.finding.seen})"
-    return "it ends well" if run.error is None else f"it raises {run.error!r}"
 
 
 def _judged(

@@ -11,6 +11,8 @@ Multithreaded Programs, PLDI 2007.
 
 from __future__ import annotations
 
+from typing import Any
+
 import attrs
 
 from scenarios.explorer.fingerprint import Fingerprinter
@@ -37,6 +39,19 @@ class Counterexample:
         return self.preemptions, len(self.order)
 
 
+@attrs.frozen(eq=False)
+class _Branch:
+    """An order to be gone on with.
+
+    Attributes:
+        order: Who makes each step.
+        parts: Of the state before the last step; empty if not known.
+    """
+
+    order: bytes
+    parts: list[bytes]
+
+
 class BoundedSearch:
     """Searches all orders with no preemption, then with one, and so on.
 
@@ -45,6 +60,7 @@ class BoundedSearch:
         symmetric: Whether tasks with the same body may stand for each other.
         switches: Whether a switch counts, too, where a task waits or has ended.
         limit: The most preemptions that are tried; as many as there can be if None.
+        wanted: What is to be shown; anything if None.
 
     Attributes:
         level: Preemptions of the orders that are being searched.
@@ -62,10 +78,12 @@ class BoundedSearch:
         symmetric: bool = True,
         switches: bool = False,
         limit: int | None = None,
+        wanted: Finding | None = None,
     ) -> None:
         self.instance = instance
         self.switches = switches
         self.limit = limit
+        self.wanted = wanted
         self.level = 0
         self.found: Counterexample | None = None
         self.done = False
@@ -77,9 +95,11 @@ class BoundedSearch:
             instance.heap,
             symmetric=symmetric and instance.program.interchangeable,
         )
-        self._best: dict[bytes, tuple[int, int]]
-        self._here: list[bytes]  # orders to be gone on with, at this level
-        self._next: list[bytes]
+        self._best: dict[bytes, tuple[int, int]]  # cost of each state
+        self._branched: dict[bytes, tuple[int, int]]  # and of each branch there
+        self._here: list[_Branch]  # at this level
+        self._next: list[_Branch]
+        self._told = False  # whether the state in which the last run ended was told
 
     @property
     def states(self) -> int:
@@ -92,7 +112,38 @@ class BoundedSearch:
         self.level = 0
         self.found = None
         self._best = {}
-        self._here, self._next = [b""], []
+        self._branched = {}
+        self._here, self._next = [_Branch(b"", [])], []
+
+    def state(self) -> dict[str, Any]:
+        """Where the search is, as plain values; between two calls of `advance`."""
+        found = self.found
+        return {
+            "counts": (self.level, self.executions, self.steps),
+            "ended": (self.done, self.exhausted),
+            "found": None if found is None else attrs.astuple(found),
+            "best": self._best,
+            "branched": self._branched,
+            "here": [branch.order for branch in self._here],
+            "next": [branch.order for branch in self._next],
+            "kin": self._printer.kin_left(),
+        }
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Stand where another search of the same program was; not begun yet."""
+        self.level, self.executions, self.steps = state["counts"]
+        self.done, self.exhausted = state["ended"]
+        if state["found"] is not None:
+            finding, order, preemptions = state["found"]
+            self.found = Counterexample(Finding(*finding), tuple(order), preemptions)
+        self._best = {key: (cost[0], cost[1]) for key, cost in state["best"].items()}
+        self._branched = {
+            key: (cost[0], cost[1]) for key, cost in state["branched"].items()
+        }
+        self._here = [_Branch(order, []) for order in state["here"]]
+        self._next = [_Branch(order, []) for order in state["next"]]
+        self._printer.keep_kin(state["kin"])
+        self._kin = self._printer.given_up
 
     def advance(self, budget: int) -> bool:
         """Go on for about ``budget`` steps; false if it is done."""
@@ -115,25 +166,26 @@ class BoundedSearch:
                 self._here, self._next = self._next[::-1], []
         return False
 
-    def _go_on(self, path: bytes) -> None:
+    def _go_on(self, branch: _Branch) -> None:
         """Follow an order, and go on with whoever made its last step."""
-        if not self._may_be_shorter(len(path)):
+        order, parts = bytearray(branch.order), branch.parts
+        if not self._may_be_shorter(len(order)):
             return
         instance, scheduler = self.instance, self.instance.scheduler
         self.executions += 1
-        instance.begin()
-        scheduler.follow(path[:-1])
-        self.steps += len(path)
-        order = bytearray(path)
-        if order:
-            scheduler.step(scheduler.tasks[order[-1]])
-        parts: list[bytes] = []
+        instance.begin(told=self._told)
+        self._told = False
+        scheduler.follow(order)
+        self.steps += len(order)
+        resumed = True
         while not self._is_broken(order):
-            parts = self._parts(parts, order)
+            parts = self._parts(parts, order, resumed=resumed)
+            resumed, self._told = False, True
             chosen = self._choose(parts, order)
             if chosen is None:
                 return
             scheduler.step(scheduler.tasks[chosen])
+            self._told = False
             self.steps += 1
             order.append(chosen)
 
@@ -144,12 +196,14 @@ class BoundedSearch:
             self._find(finding, order)
         return finding is not None
 
-    def _parts(self, before: list[bytes], order: bytearray) -> list[bytes]:
-        """The parts of the state behind an order."""
+    def _parts(
+        self, before: list[bytes], order: bytearray, *, resumed: bool
+    ) -> list[bytes]:
+        """The parts of the state behind an order, from those before its last step."""
         if not before:
             return self._printer.parts()
         task = self.instance.scheduler.tasks[order[-1]]
-        return self._printer.after(before, task, resumed=False)
+        return self._printer.after(before, task, resumed=resumed)
 
     def _choose(self, parts: list[bytes], order: bytearray) -> int | None:
         """Who goes on with an order; the others are kept for later. None if nobody."""
@@ -166,15 +220,33 @@ class BoundedSearch:
         if not self._may_be_shorter(len(order) + 1):
             return None
         choices = self._printer.distinct(parts, ready)
-        others = [bytes((*order, i)) for i in choices if i != current]
         if may_stay:
-            self._next += others
+            self._branch(self._next, parts, order, choices, besides=current)
             return current
         if self.switches and order:
-            self._next += others
+            self._branch(self._next, parts, order, choices)
             return None
-        self._here += others[:0:-1]
+        self._branch(self._here, parts, order, choices[:0:-1])
         return choices[0]
+
+    def _branch(
+        self,
+        branches: list[_Branch],
+        parts: list[bytes],
+        order: bytearray,
+        choices: list[int],
+        besides: int = -1,
+    ) -> None:
+        """Keep the orders in which others go on, unless they did as cheaply before."""
+        key = self._printer.of(parts)
+        cost = self.level + (branches is self._next), len(order)
+        for choice in choices:
+            if choice != besides:
+                step = key + self._printer.label(parts, choice)
+                known = self._branched.get(step)
+                if known is None or cost < known:
+                    self._branched[step] = cost
+                    branches.append(_Branch(bytes((*order, choice)), parts))
 
     def _is_new(self, parts: list[bytes], current: int, steps: int) -> bool:
         """Whether this state was not reached as cheaply before, by the same task."""
@@ -192,5 +264,6 @@ class BoundedSearch:
         return self.found is None or (self.level, steps) < self.found.length
 
     def _find(self, finding: Finding, order: bytearray) -> None:
-        if self._may_be_shorter(len(order)):
+        is_wanted = self.wanted is None or finding == self.wanted
+        if is_wanted and self._may_be_shorter(len(order)):
             self.found = Counterexample(finding, tuple(order), self.level)

@@ -11,20 +11,11 @@ Source: P. Godefroid, Partial-Order Methods for the Verification of Concurrent S
 
 from __future__ import annotations
 
-import random
-
 import attrs
 
-from scenarios.explorer.ample import Futures
 from scenarios.explorer.fingerprint import Fingerprinter
 from scenarios.explorer.footprints import NOWHERE, Footprint, Footprints
 from scenarios.explorer.program import Finding, Instance
-
-LEARNT_FROM = 100
-"""Runs."""
-
-LONGEST = 10_000
-"""Steps of such a run."""
 
 FAILED = -1
 """Stands for the state behind a step that broke a rule."""
@@ -42,14 +33,12 @@ class _Node:
         place: Its number.
         todo: Tasks that are still to be tried, by index, the next one last.
         sleep: Tasks that need not be tried, and what their step touches.
-        others: Tasks that are put off because one can be made at once.
     """
 
     parts: list[bytes]
     place: int
     todo: list[int]
     sleep: dict[int, Footprint]
-    others: list[int]
 
 
 class StateSearch:
@@ -58,8 +47,6 @@ class StateSearch:
     Args:
         instance: What is searched; lent to a pool.
         symmetric: Whether tasks with the same body may stand for each other.
-        ample: Whether steps that nobody else can depend on are made at once; fewer
-            states are then visited, and interleavings cannot be counted.
 
     Attributes:
         states: Their numbers by fingerprint.
@@ -68,13 +55,11 @@ class StateSearch:
             state seen before.
         steps: How many steps were made in them.
         found: The broken rules met, with the order that shows each.
-        begun: How often the search has begun, each time knowing better who uses what,
-            and who cannot stand for another.
+        begun: How often the search has begun, each time knowing better who cannot stand
+            for another.
     """
 
-    def __init__(
-        self, instance: Instance, *, symmetric: bool = True, ample: bool = False
-    ) -> None:
+    def __init__(self, instance: Instance, *, symmetric: bool = True) -> None:
         self.instance = instance
         self._scheduler = instance.scheduler
         self._printer = Fingerprinter(
@@ -86,11 +71,6 @@ class StateSearch:
         self.steps = 0
         self.begun = 0
         self._footprints = Footprints()
-        self._futures: Futures | None = None
-        if ample:
-            kin = self._printer.kin_masks()
-            tasks = self._scheduler.tasks
-            self._futures = Futures(tasks, self._footprints, kin)
 
     def begin(self) -> None:
         """Visit the first state."""
@@ -99,15 +79,10 @@ class StateSearch:
         self.graph = StateGraph()
         self.found: list[tuple[Finding, tuple[int, ...]]] = []
         self._slept: list[frozenset[Label]] = []
-        self._on_path: set[int] = set()
         self._stack: list[_Node] = []
         self._path: list[int] = []
         self._told = False  # whether the state in which the run ends was told
         self._at_top = False  # whether the run stands where the path ends
-        if self._futures is not None:
-            if self.begun == 1:
-                self._learn(self._futures)
-            self._futures.begin_again()
         self.instance.begin()
         self._kin = self._printer.given_up
         parts = self._printer.parts()
@@ -115,24 +90,6 @@ class StateSearch:
             self.begin()
         else:
             self._visit(parts, {})
-
-    def _learn(self, futures: Futures) -> None:
-        """Make a few runs in order to see who does what."""
-        instance, scheduler = self.instance, self._scheduler
-        for seed in range(LEARNT_FROM):
-            chance = random.Random(seed)  # noqa: S311 - it is to be repeatable
-            instance.begin()
-            for _ in range(LONGEST):
-                ready = scheduler.ready()
-                if not ready:
-                    break
-                task = chance.choice(ready)
-                stand = futures.stand(task)
-                scheduler.step(task)
-                self.steps += 1
-                if instance.look() is not None:
-                    break
-                futures.note(stand, stand[1].and_(self._said()), task)
 
     def advance(self, budget: int) -> bool:
         """Go on for about ``budget`` steps; false if every state has been visited."""
@@ -150,7 +107,6 @@ class StateSearch:
     def _turn_back(self, node: _Node) -> None:
         """All steps from a state have been tried."""
         self._stack.pop()
-        self._on_path.discard(node.place)
         if self._path:
             self._path.pop()
         self._at_top = False
@@ -170,8 +126,6 @@ class StateSearch:
         finding = instance.look()
         self._told = finding is None
         made = does.and_(self._said())
-        if self._futures is not None:
-            self._futures.note((chosen, does), made, task)
         label = printer.label(node.parts, chosen)
         parts = []
         if finding is None:
@@ -187,9 +141,6 @@ class StateSearch:
                 if not step.meets(made)
             }
             place = self._visit(parts, sleep, (node.place, label))
-            if place in self._on_path and node.others:
-                node.todo += node.others  # or nobody else would ever go on
-                node.others = []
         else:
             self.found.append((finding, tuple(self._path)))
             place = FAILED
@@ -205,8 +156,7 @@ class StateSearch:
 
     def _believed_wrongly(self) -> bool:
         """Whether what was searched so far relies on what has turned out wrong."""
-        is_wrong = self._futures is not None and self._futures.wrong
-        return is_wrong or self._printer.given_up != self._kin
+        return self._printer.given_up != self._kin
 
     def _visit(
         self,
@@ -246,19 +196,16 @@ class StateSearch:
             awake = frozenset(printer.label(parts, task.index) for task in ready) - (
                 slept - asleep
             )
-        chosen = ready if self._futures is None else self._futures.choose(ready)
         todo = [
             index
-            for index in printer.distinct(parts, [task.index for task in chosen])
+            for index in printer.distinct(parts, [task.index for task in ready])
             if printer.label(parts, index) not in awake
         ]
         if not todo:
             self._path_ends()
             return place
         todo.reverse()
-        others = [task.index for task in ready if task not in chosen]
-        self._stack.append(_Node(parts, place, todo, sleep, others))
-        self._on_path.add(place)
+        self._stack.append(_Node(parts, place, todo, sleep))
         return place
 
     def _path_ends(self) -> None:

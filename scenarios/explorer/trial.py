@@ -8,20 +8,25 @@ what tasks share may be where no search sees it, in a module's global.
 
 from __future__ import annotations
 
-import gc
-from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager, contextmanager
+from collections.abc import AsyncIterator, Sequence
+from contextlib import aclosing, asynccontextmanager
 
 import attrs
 import trio
 
 from rcu.schedule.pool import TaskPool, open_pool
 from rcu.schedule.task import Strategy
+from scenarios.explorer.collector import little_garbage_collection
 from scenarios.explorer.declared import DeclaredProgram
-from scenarios.explorer.fingerprint import MADE_OBJECTS, Fingerprinter
 from scenarios.explorer.marker import BOUNDED, EXHAUSTIVE, Options
 from scenarios.explorer.program import Finding, Instance
-from scenarios.explorer.runs import FAILURES, NotDeterministicError, Run, Runner
+from scenarios.explorer.repeats import (
+    CHECKED,
+    NotDeterministicError,
+    Run,
+    tell_twice,
+)
+from scenarios.explorer.runs import FAILURES, Runner
 from scenarios.explorer.shortest import BoundedSearch
 from scenarios.explorer.states import StateSearch
 from scenarios.explorer.values import CannotTellError
@@ -35,9 +40,6 @@ from scenarios.strategies.round_robin import RoundRobin
 from scenarios.strategies.sampler import Sampler
 
 REPLAY = "replay"
-
-CHECKED = 4
-"""Orders that are run twice before the search."""
 
 DRAWN = 100
 """Orders that are drawn after a search that has told states apart."""
@@ -84,7 +86,7 @@ def search(program: DeclaredProgram, options: Options) -> Result:
         DeclarationError: There is no program.
         BaseException: The body of the test raised it.
     """
-    with _little_garbage_collection():
+    with little_garbage_collection():
         return trio.run(_search, program, options)
 
 
@@ -189,7 +191,7 @@ class _Trial:
         """Every order, or those with so many preemptions at most."""
         try:
             async with self._instance() as instance:
-                self._tell_twice(instance)
+                tell_twice(instance)
                 if preemptions is None:
                     order = await self._each_state(instance)
                 else:
@@ -266,27 +268,6 @@ class _Trial:
     def _count(self, states: int, executions: int) -> None:
         self._states, self._executions = states, executions
         self._words = f"{states:,} states in {executions:,} runs"
-
-    def _tell_twice(self, instance: _Instance) -> None:
-        """Make the same steps twice and compare the states.
-
-        Raises:
-            NotDeterministicError: They differ.
-        """
-        printer = Fingerprinter(instance.scheduler, instance.heap, symmetric=False)
-        first, ended = _told(instance, printer)
-        second, ended_again = _told(instance, printer)
-        for number, (one, other) in enumerate(zip(first, second, strict=False)):
-            if one != other:
-                raise NotDeterministicError(
-                    f"after step {number} of the same order, its state is another the"
-                    " second time"
-                )
-        if ended != ended_again:
-            raise NotDeterministicError(
-                f"run again, it ends in another way ({ended or ended_again}):"
-                " something outlives a run, like a module's global"
-            )
 
     async def _by_runs(self, preemptions: int | None, reason: str) -> Run | None:
         """Every order, or those with so many preemptions at most, each run."""
@@ -399,39 +380,3 @@ def _finding(error: BaseException) -> Finding:
     if not isinstance(error, (Exception, *FAILURES)):
         raise error
     return Finding("error", repr(error))
-
-
-def _told(instance: _Instance, printer: Fingerprinter) -> tuple[list[list[bytes]], str]:
-    """The states of a run in which everyone goes to his end, and how it ends."""
-    instance.begin()
-    states = [_compared(printer)]
-    scheduler = instance.scheduler
-    ready = scheduler.ready()
-    while ready and len(states) < scheduler.budget:
-        scheduler.step(ready[len(states) % len(ready)])
-        finding = instance.look()
-        if finding is not None:
-            return states, finding.seen
-        states.append(_compared(printer))
-        ready = scheduler.ready()
-    finding = None if ready else instance.at_end()
-    return states, "" if finding is None else finding.seen
-
-
-def _compared(printer: Fingerprinter) -> list[bytes]:
-    """The state, unless it holds objects that the run has made: they have no order."""
-    parts = printer.parts()
-    return [] if parts[0][:1] == MADE_OBJECTS else parts
-
-
-@contextmanager
-def _little_garbage_collection() -> Iterator[None]:
-    """Let the collector leave alone what was there before; it costs half the time."""
-    thresholds = gc.get_threshold()
-    gc.freeze()
-    gc.set_threshold(200_000, 50, 100)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*thresholds)
-        gc.unfreeze()

@@ -147,6 +147,10 @@ class Values:
             return lambda v: ("frozenset", *sorted(self.encode(v), key=repr))
         if kind is types.MappingProxyType:
             return lambda v: ("proxy", *self.encode((*v, *v.values())))
+        if issubclass(kind, BaseException):
+            return lambda v: ("error", name_of(kind), *self.encode((*v.args, vars(v))))
+        if kind is types.TracebackType:
+            return lambda _: "traceback"  # it is kept to be shown
         if kind in ITERATORS:
             return lambda v: ("iterator", *self.encode(v.__reduce__()[1:]))
         name = name_of(kind)

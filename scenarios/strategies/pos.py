@@ -43,14 +43,16 @@ class Pos(Sampler):
 
     def pick(self, current: Task, ready: list[Task]) -> Task:
         """See `Strategy.pick`."""
-        priorities = self._priorities
+        priorities, draw = self._priorities, self._random.random
+        if len(ready) == 1:
+            priorities[ready[0]] = draw()
+            return ready[0]
         highest = -1.0
         for task in ready:
             priority = priorities[task]
             if priority > highest:
                 highest = priority
                 chosen = task
-        draw = self._random.random
         depends = self._depends[chosen.op]
         for task in ready:
             if task is chosen or depends[task.op]:

@@ -102,6 +102,18 @@ class Shared:
         self.mutexes = [Mutex(scheduler, f"mutex {place}") for place in VALUES]
         self.rwlock = RwLock(scheduler, "rwlock")
 
+    def is_zero(self, place: int) -> bool:
+        return self.values[place] == 0
+
+    def is_not(self, place: int, value: int) -> bool:
+        return self.values[place] != value
+
+    def are_equal(self, one: int, other: int) -> bool:
+        return self.values[one] == self.values[other]
+
+    def are_zero(self, one: int, other: int) -> bool:
+        return self.is_zero(one) and self.is_zero(other)
+
     async def act(self, actions: Actions) -> None:  # noqa: C901, PLR0912, PLR0915
         values, point = self.values, self.point
         local, skip = 0, False
@@ -137,28 +149,24 @@ class Shared:
                     await point(Operation("copy", reads=(here,), writes=(there,)))
                     values[other] = values[place]
                 case "zero":
-                    await point(here.read, lambda at=place: values[at] == 0)
+                    await point(here.read, partial(self.is_zero, place))
                 case "nonzero":
-                    await point(here.read, lambda at=place: values[at] != 0)
+                    await point(here.read, partial(self.is_not, place, 0))
                 case "changed":
-                    await point(
-                        here.read, lambda at=place, was=local: values[at] != was
-                    )
+                    await point(here.read, partial(self.is_not, place, local))
                     local = values[place]
                 case "equal":
                     await point(
                         Operation("compare", reads=(here, self.at[other])),
-                        lambda one=place, two=other: values[one] == values[two],
+                        partial(self.are_equal, place, other),
                     )
                 case "take":
-                    await point(here.write, lambda at=place: values[at] == 0)
+                    await point(here.write, partial(self.is_zero, place))
                     values[place] = 1
                 case "take_both":
                     await point(
                         Operation("take", reads=(self.at[other],), writes=(here,)),
-                        lambda one=place, two=other: (
-                            not values[one] and not values[two]
-                        ),
+                        partial(self.are_zero, place, other),
                     )
                     values[place] = 1
                 case "lock":

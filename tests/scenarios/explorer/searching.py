@@ -30,12 +30,11 @@ async def search(
     program: Program,
     *,
     symmetric: bool = True,
-    ample: bool = False,
     budget: int = 1_000_000,
 ) -> StateSearch:
     """Visit every state, so many steps at a time."""
     async with begun(program) as instance:
-        done = StateSearch(instance, symmetric=symmetric, ample=ample)
+        done = StateSearch(instance, symmetric=symmetric)
         done.begin()
         while done.advance(budget):
             pass

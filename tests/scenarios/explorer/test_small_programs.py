@@ -97,20 +97,6 @@ def test_tasks_that_do_the_same_may_stand_for_each_other(tasks: Tasks) -> None:
     assert searched(tasks, symmetric=True) == attrs.evolve(truth, states=states)
 
 
-@pytest.mark.slow
-@thorough
-@example(LOST_UPDATE)
-@example(CROSSED)
-@example(SEEN_TWICE)
-@example(NEVER)
-@example(SPIN)
-@given(programs(9, spins=True))
-def test_steps_that_are_made_at_once_lose_no_finding(tasks: Tasks) -> None:
-    done = trio.run(partial(search, SmallProgram(tasks), ample=True))
-    findings = {told(finding) for finding, _ in done.found}
-    assert findings == set(BruteForce(tasks).findings)
-
-
 async def shortest(tasks: Tasks) -> tuple[int, int] | None:
     """Preemptions and steps of the shortest order that shows a finding."""
     async with begun(SmallProgram(tasks)) as instance:

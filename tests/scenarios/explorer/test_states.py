@@ -37,7 +37,11 @@ async def test_size_of_the_protocol_with_readers_that_are_interchangeable(
 
 @pytest.mark.parametrize(
     ("readers", "states", "orders"),
-    [(1, 204, 3_508), pytest.param(2, 3_144, 282_721_164, marks=slow)],
+    [
+        (1, 204, 3_508),
+        pytest.param(2, 3_144, 282_721_164, marks=slow),
+        pytest.param(3, 50_898, 243_560_657_849_952, marks=slow),
+    ],
 )
 async def test_size_of_the_protocol_with_each_reader_by_himself(
     readers: int, states: int, orders: int
