@@ -245,12 +245,22 @@ class StateGraph:
         A step that slept was tried in a state before this one; both ways round the
         square lead to the same state.
         """
-        edges = self.edges[state]
-        if label not in edges:
-            before, last = self.way[state]
-            there = self.behind(before, label)
-            edges[label] = FAILED if there == FAILED else self.behind(there, last)
-        return edges[label]
+        edges = self.edges
+        asked = [(state, label)]
+        while asked:
+            at, who = asked[-1]
+            before, last = self.way[at]
+            if who in edges[at]:
+                asked.pop()
+            elif who not in edges[before]:
+                asked.append((before, who))
+            elif edges[before][who] == FAILED:
+                edges[at][who] = FAILED
+            elif last not in edges[edges[before][who]]:
+                asked.append((edges[before][who], last))
+            else:
+                edges[at][who] = edges[edges[before][who]][last]
+        return edges[state][label]
 
     def interleavings(self) -> int | None:
         """How many orders of steps there are; None if there is no end of them.

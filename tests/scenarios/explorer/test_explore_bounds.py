@@ -6,6 +6,7 @@ import itertools
 import random
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import attrs
 import pytest
@@ -24,6 +25,7 @@ from scenarios.explorer.works import Sizes
 from tests.scenarios.explorer.broken_deletes import BROKEN, BrokenDelete
 from tests.scenarios.explorer.searching import Bodies
 from tests.scenarios.explorer.small_programs import SmallProgram
+from tests.scenarios.explorer.test_liveness import Gate
 from tests.scenarios.explorer.test_small_programs import SPIN, case
 
 EXHAUSTIVE = Question(strategy="exhaustive")
@@ -206,6 +208,41 @@ def test_progress_is_told() -> None:
     explore(DeleteUnderSrcu(2), question, on_progress=told.append, sizes=CUT)
     assert told
     assert all(0 <= each.executions <= 300 for each in told)
+
+
+def test_starvation_is_found_where_the_budget_ends_the_runs() -> None:
+    def make(scheduler: Scheduler) -> list[Body]:
+        scheduler.budget = 400
+        gate = Gate(scheduler)
+        closes, opens = (
+            partial(gate.set_for_ever, value=False),
+            partial(gate.set_for_ever, value=True),
+        )
+        return [opens, closes, gate.enter]
+
+    answer = explore(Bodies(make), pos(3))
+    assert answer.verdict == "violation"
+    assert [str(each.finding.checker) for each in answer.shown] == ["starvation"]
+
+
+def test_what_cannot_be_told_is_not_pruned_but_run() -> None:
+    def make(scheduler: Scheduler) -> list[Body]:
+        at = Location("value")
+
+        async def body() -> None:
+            told = [].append  # a method of a built-in object: who knows what it does
+            await scheduler.point(at.write)
+            told(1)
+            await scheduler.point(at.write)
+
+        return [body, body]
+
+    answer = explore(Bodies(make), EXHAUSTIVE)
+    assert (answer.verdict, answer.exhausted) == ("holds", True)
+    assert (answer.distinct_states, answer.distinct_traces) == (None, 6)
+    assert answer.bound.startswith(
+        "every order: 6 traces, each run once, as states cannot be told apart: a method"
+    )
 
 
 # Not deterministic.
