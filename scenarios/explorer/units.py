@@ -329,16 +329,35 @@ def do(program: Program, slice_: Slice, tell: Tell | None = None) -> Done:
         CannotTellError, UndeclaredError, EndlessRunError: See the searches.
         BaseException: A body raised what is no finding, or ``tell`` did.
     """
-    return trio.run(
-        _do,
-        program,
-        slice_,
-        tell,
-        restrict_keyboard_interrupt_to_checkpoints=True,
-    )
+    done: list[Done] = []
+    try:
+        trio.run(
+            _do,
+            program,
+            slice_,
+            tell,
+            done.append,
+            restrict_keyboard_interrupt_to_checkpoints=True,
+        )
+    except (BaseExceptionGroup, KeyboardInterrupt) as error:
+        if not _is_interrupt(error):
+            raise
+        if not done:
+            raise KeyboardInterrupt from None
+        return attrs.evolve(done[0], interrupted=True)  # while it was cleaned up
+    return done[0]
 
 
-async def _do(program: Program, slice_: Slice, tell: Tell | None) -> Done:
+def _is_interrupt(error: BaseException) -> bool:
+    """Whether Ctrl-C was pressed, and nothing else went wrong."""
+    if isinstance(error, BaseExceptionGroup):
+        return all(map(_is_interrupt, error.exceptions))
+    return isinstance(error, KeyboardInterrupt)
+
+
+async def _do(
+    program: Program, slice_: Slice, tell: Tell | None, keep: Callable[[Done], None]
+) -> None:
     seconds = slice_.seconds
     end = None if seconds is None else time.monotonic() + seconds
     async with open_pool() as pool:
@@ -355,6 +374,6 @@ async def _do(program: Program, slice_: Slice, tell: Tell | None) -> Done:
                     interrupted = True
                     break
                 more = unit.advance(slice_.stride)
-            return Done(unit.state(), unit.counts(), more, interrupted)
+            keep(Done(unit.state(), unit.counts(), more, interrupted))
         finally:
             unit.close()
