@@ -21,10 +21,15 @@ def with_memslots(plan: Plan, kind: MemslotsKind) -> Plan:
     """The plan of the same run with slots in ``kind``.
 
     Raises:
-        InputError: The plan has an update or a VM of its own, made for trees.
+        InputError: The plan has an update or a VM of its own, made for trees; or it
+            has none at all.
     """
     if kind == "tree":
         return plan
+    if plan.scenario.protocol is not None:
+        raise InputError(
+            f"--memslots {kind}: {plan.source} is a protocol without a VM; leave it out"
+        )
     parts = attrs.evolve(
         plan.parts,
         vm=_for_arrays(plan.parts, "vm", Vm, ArrayVm),

@@ -131,6 +131,11 @@ def _plan_scenario(path: Path, name: str, vcpus: int | None, vm: str | None) -> 
     if vm is not None:
         raise InputError(f"{name}: --vm {vm} is for traces; a scenario has one VM")
     scenario, digest = read_scenario(path)
+    if vcpus and scenario.protocol is not None:
+        raise InputError(
+            f"{name}: is a protocol without vCPUs, so --vcpus {vcpus} cannot be; copy"
+            " its file and change the number of readers"
+        )
     if vcpus and not scenario.vcpus:
         raise InputError(
             f"{name}: has no vCPUs, so --vcpus {vcpus} cannot be; say in [[vcpus]] what"

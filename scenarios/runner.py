@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from time import perf_counter
 
 import attrs
@@ -10,6 +10,7 @@ import trio
 
 from memslots.indexes.errors import StructureBroken
 from rcu.errors import RuleBroken
+from rcu.operation import Operation
 from rcu.schedule.controlled import ControlledScheduler
 from rcu.schedule.pool import TaskPool, open_pool
 from rcu.schedule.report import Ending, Report
@@ -19,11 +20,14 @@ from rcu.schedule.trio_driven import TrioScheduler
 from rcu.trace import Record, Sink, Trace
 from rcu.tracepoints import RuleWasBroken, TaskStuck
 from scenarios.checkers.judge import Judge, Judgement, doubts_about
+from scenarios.explorer.measure import measure
+from scenarios.explorer.program import Finding, Program, finding_of, stuck_finding
+from scenarios.explorer.programs import program_of
 from scenarios.logbook.writer import Header, LogWriter
-from scenarios.machine import Machine
 from scenarios.plan import Plan, digest_of
 from scenarios.strategies.by_name import STRATEGIES
 from scenarios.strategies.replay import Replay, ReplayDivergedError
+from scenarios.strategies.sampler import Sampler
 from scenarios.version import VERSION
 
 
@@ -37,6 +41,7 @@ class RunResult:
         report: How the run ended.
         tasks: Names of the tasks, by index.
         order: Index of the task that made each step.
+        operations: What each step did.
         seconds: How long it took, by the wall clock; in no log and no verdict.
     """
 
@@ -45,14 +50,28 @@ class RunResult:
     report: Report
     tasks: tuple[str, ...]
     order: tuple[int, ...]
+    operations: tuple[Operation, ...] = attrs.field(repr=False, eq=False)
     seconds: float
+
+    @property
+    def finding(self) -> Finding | None:
+        """What is broken, as a search of orders tells it; None if nothing is."""
+        report, violations = self.report, self.judgement.violations
+        if isinstance(report.error, RuleBroken):
+            return finding_of(report.error)
+        if report.ending is Ending.DEADLOCK:
+            return stuck_finding(report.stuck)
+        if violations:
+            first = violations[0]
+            return Finding(first.checker, first.seen, first.why)
+        return None
 
 
 def run(
     plan: Plan,
     *,
     log: LogWriter | None = None,
-    order: list[int] | None = None,
+    order: Sequence[int] | Replay | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> RunResult:
     """Run a plan in a Trio run of its own; see `run_in_trio`.
@@ -78,7 +97,7 @@ async def run_in_trio(
     pool: TaskPool,
     *,
     log: LogWriter | None = None,
-    order: list[int] | None = None,
+    order: Sequence[int] | Replay | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> RunResult:
     """Run a plan.
@@ -87,7 +106,8 @@ async def run_in_trio(
         plan: What to run.
         pool: Where controlled runs borrow their tasks.
         log: Gets every event.
-        order: Replay this order instead of asking the plan's strategy.
+        order: Replay this order instead of asking the plan's strategy; a replay that
+            does not go to the end of the run stops it.
         on_progress: Called now and then with the number of steps made.
 
     Raises:
@@ -97,7 +117,6 @@ async def run_in_trio(
     """
     started = perf_counter()
     judge = Judge(plan.scenario.must_exercise)
-    scheduler: Scheduler
     controlled = plan.mode == "controlled" or order is not None
     sinks: list[Sink] = [judge.read]
     if log is not None:
@@ -106,15 +125,11 @@ async def run_in_trio(
         tell = on_progress
         sinks.append(lambda records: tell(records[-1].step))
     trace = Trace(*sinks)
-    strategy = _strategy(plan, order)
-    budget = plan.scenario.budget
-    cpus = plan.scenario.cpus
-    if controlled:
-        scheduler = ControlledScheduler(strategy, trace, cpus=cpus, budget=budget)
-    else:
-        scheduler = TrioScheduler(trace, cpus=cpus, budget=budget)
-    scheduler.keep_record()
-    Machine(plan.scenario, scheduler, work=plan.work, parts=plan.parts)
+    program = program_of(plan, judged=False)
+    replay = order if order is None or isinstance(order, Replay) else Replay(order)
+    strategy = replay or await _strategy(plan, program, pool)
+    stop = None if replay is None or replay.whole else replay.length
+    scheduler = _build(program, strategy if controlled else None, trace, stop)
     tasks = tuple(task.name for task in scheduler.tasks)
     if log is not None:
         log.begin(_header(plan, tasks))
@@ -124,28 +139,70 @@ async def run_in_trio(
             report = await pool.run(scheduler)
         else:
             report = await scheduler.run()
+        report = _stopped(report, stop)
         _tell_findings(report, trace)
         ending = report.ending.value
     finally:
         if log is not None:
             log.end(scheduler.steps, ending)
-    if isinstance(strategy, Replay) and order is not None:
-        strategy.assert_used_up()
-    judgement = judge.conclude(doubts_about(ending))
+    if replay is not None:
+        replay.assert_used_up()
+    judgement = judge.conclude(doubts_about(ending, violated=judge.violated))
     return RunResult(
         plan=plan,
         judgement=judgement,
         report=report,
         tasks=tasks,
         order=scheduler.order(),
+        operations=_operations(scheduler),
         seconds=perf_counter() - started,
     )
 
 
-def _strategy(plan: Plan, order: list[int] | None) -> Strategy:
-    if order is not None:
-        return Replay(order)
-    return STRATEGIES[plan.strategy](plan.seed)
+def _build(
+    program: Program, strategy: Strategy | None, trace: Trace, stop: int | None
+) -> ControlledScheduler | TrioScheduler:
+    """Build the tasks of a run; Trio decides if there is no strategy.
+
+    Args:
+        program: What is run.
+        strategy: Who decides.
+        trace: Our own, whatever the program would listen to.
+        stop: After how many steps the run is over; None for the program's budget.
+    """
+
+    def make(
+        _: Trace | None = None, *, cpus: int, budget: int
+    ) -> ControlledScheduler | TrioScheduler:
+        budget = budget if stop is None else min(budget, stop)
+        if strategy is None:
+            return TrioScheduler(trace, cpus=cpus, budget=budget)
+        return ControlledScheduler(strategy, trace, cpus=cpus, budget=budget)
+
+    scheduler, _ = program.build(make)
+    scheduler.keep_record()
+    return scheduler
+
+
+async def _strategy(plan: Plan, program: Program, pool: TaskPool) -> Strategy:
+    """The strategy of the plan; if it plans ahead, it knows how long runs are."""
+    strategy = STRATEGIES[plan.strategy](plan.seed)
+    controlled = plan.mode == "controlled"
+    if controlled and isinstance(strategy, Sampler) and strategy.learns:
+        strategy.learn(await measure(program, pool))
+    return strategy
+
+
+def _operations(scheduler: Scheduler) -> tuple[Operation, ...]:
+    record = scheduler.record or []
+    return tuple(each for each in record[1::2] if isinstance(each, Operation))
+
+
+def _stopped(report: Report, stop: int | None) -> Report:
+    """What it means that so many steps were made, if they were to be no more."""
+    if stop is None or report.ending is not Ending.BUDGET:
+        return report
+    return attrs.evolve(report, ending=Ending.STOPPED, stuck=())
 
 
 def _header(plan: Plan, tasks: tuple[str, ...]) -> Header:

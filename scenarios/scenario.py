@@ -217,6 +217,30 @@ class MmuSpec:
     dirty_ring_entries: int = attrs.field(default=256, validator=in_(RING_SIZES))
 
 
+class ProtocolName(Enum):
+    """A protocol that is written out by itself, outside the model."""
+
+    DELETE_UNDER_SRCU = "delete-under-srcu"
+
+
+@attrs.frozen(kw_only=True)
+class ProtocolSpec:
+    """A small protocol that runs in place of the model; its tasks are its own.
+
+    Attributes:
+        name: Which one.
+        readers: How many tasks read.
+    """
+
+    name: ProtocolName
+    readers: int = attrs.field(default=2, validator=and_(ge(1), le(64)))
+
+    @property
+    def tasks(self) -> tuple[str, ...]:
+        """Names of its tasks."""
+        return (*(f"reader{index}" for index in range(self.readers)), "writer")
+
+
 @attrs.frozen(kw_only=True)
 class Scenario:
     """Who does what to which slots.
@@ -235,6 +259,7 @@ class Scenario:
         may_exercise: Checkers that it is about, too, but not in every order.
         mmu: How the MMU is set up.
         internal_slots: Whether the kernel has made its own three slots.
+        protocol: What runs in place of the model, if not the model does.
         slots: What is there before anybody runs.
         writers, vcpus, readers, notifiers, allocators: The tasks.
     """
@@ -255,6 +280,7 @@ class Scenario:
     may_exercise: tuple[str, ...] = ()
     mmu: MmuSpec = MmuSpec()
     internal_slots: bool = False
+    protocol: ProtocolSpec | None = None
     slots: tuple[SlotsSpec, ...] = ()
     writers: tuple[WriterSpec, ...] = ()
     vcpus: tuple[VcpuSpec, ...] = ()

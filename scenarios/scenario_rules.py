@@ -31,6 +31,7 @@ from scenarios.scenario import (
     HostAction,
     HostSpec,
     NotifierSpec,
+    ProtocolSpec,
     ReadKind,
     Scenario,
     WriterSpec,
@@ -55,6 +56,8 @@ def check_rules(scenario: Scenario, source: str) -> None:
         InputError: Something cannot be done.
     """
     try:
+        if scenario.protocol is not None:
+            _check_protocol(scenario, scenario.protocol)
         for place, writer in enumerate(scenario.writers):
             _check_calls(f"writers[{place}]", writer)
             _check_pauses(f"writers[{place}]", writer)
@@ -71,6 +74,32 @@ def check_rules(scenario: Scenario, source: str) -> None:
             _check_readers(scenario)
     except InputError as error:
         raise InputError(f"{source}: {error}") from None
+
+
+# Protocols.
+
+_BESIDE_A_PROTOCOL = {
+    "schema",
+    "name",
+    "description",
+    "family",
+    "budget",
+    "must_exercise",
+    "may_exercise",
+    "protocol",
+}
+
+
+def _check_protocol(scenario: Scenario, protocol: ProtocolSpec) -> None:
+    """Refuse what says something of the model, which does not run then."""
+    for field in attrs.fields(Scenario):
+        if field.name in _BESIDE_A_PROTOCOL:
+            continue
+        if getattr(scenario, field.name) != field.default:
+            raise InputError(
+                f"{field.name}: the protocol {protocol.name.value} runs in place of the"
+                f" model, with tasks of its own; delete {field.name} or [protocol]"
+            )
 
 
 # Calls.

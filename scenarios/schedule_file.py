@@ -13,8 +13,26 @@ import msgspec
 from scenarios.errors import InputError
 
 FORMAT = "memslots-schedule"
-VERSION = 1
+VERSION = 2
 MAX_BYTES = 256 << 20
+
+MOST_OPERATIONS = 100_000
+"""Steps of a run whose operations are kept; of a longer one only the order is."""
+
+Turn = tuple[int, int | tuple[int, ...]]
+"""Index of a task, and the places of its operations in a table, or only how many."""
+
+
+class Expected(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a run has shown that must not be.
+
+    Attributes:
+        checker: Id of the rule that was broken.
+        seen: What was seen.
+    """
+
+    checker: str
+    seen: str
 
 
 class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -25,13 +43,17 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         tool_version: Which version of memslots made the run.
         source: Name of the scenario, or path of the file it was read from.
         scenario_digest: SHA-256 of what it was read from.
+        model_digest: Of the model that was run; see `scenarios.model_digest`.
         vm: Which VM of a trace; empty for the only one.
         vcpus: How many vCPUs there were.
         strategy, seed, mode: Who had decided who goes next.
         memslots: How the VM kept its slots.
         verdict: What the run had shown.
+        finding: What was broken; None if nothing was.
+        whole: Whether the run was over behind the last step.
         tasks: Names of the tasks, by index.
-        steps: Index of a task and how many steps it made, in turn.
+        operations: What steps did, each text once; None if that was not kept.
+        steps: Index of a task and which operations it made, in turn, or how many.
     """
 
     format: str = FORMAT
@@ -39,6 +61,7 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     tool_version: str
     source: str
     scenario_digest: str
+    model_digest: str
     vm: str
     vcpus: Annotated[int, msgspec.Meta(ge=0, le=1024)]
     strategy: str
@@ -46,23 +69,59 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     mode: Literal["controlled", "trio"]
     memslots: Literal["tree", "array"] = "tree"
     verdict: Literal["holds", "violation", "inconclusive"]
+    finding: Expected | None = None
+    whole: bool = True
     tasks: tuple[str, ...]
-    steps: tuple[tuple[int, int], ...]
+    operations: tuple[str, ...] | None = None
+    steps: tuple[Turn, ...]
 
     @property
     def length(self) -> int:
         """How many steps were made."""
-        return sum(count for _, count in self.steps)
+        return sum(map(_count, self.steps))
 
     def order(self) -> list[int]:
         """Index of the task that made each step."""
-        return [index for index, count in self.steps for _ in range(count)]
+        return [turn[0] for turn in self.steps for _ in range(_count(turn))]
+
+    def does(self) -> list[str | None]:
+        """What each step did; None where that was not kept."""
+        table = self.operations or ()
+        does: list[str | None] = []
+        for _, made in self.steps:
+            does += [None] * made if isinstance(made, int) else [table[n] for n in made]
+        return does
+
+
+def _count(turn: Turn) -> int:
+    made = turn[1]
+    return made if isinstance(made, int) else len(made)
 
 
 def in_turns(order: Iterable[int]) -> tuple[tuple[int, int], ...]:
     """Count how many steps in a row each task made."""
     return tuple(
         (index, sum(1 for _ in steps)) for index, steps in itertools.groupby(order)
+    )
+
+
+def with_operations(
+    order: Sequence[int], does: Sequence[object]
+) -> tuple[tuple[str, ...] | None, tuple[Turn, ...]]:
+    """The table of operations and the turns of a schedule; see `Schedule`.
+
+    Args:
+        order: Index of the task that made each step.
+        does: What each step did; its text counts.
+    """
+    if len(order) > MOST_OPERATIONS:
+        return None, in_turns(order)
+    texts = {each: str(each) for each in does}
+    places = {text: place for place, text in enumerate(dict.fromkeys(texts.values()))}
+    made = iter([places[texts[each]] for each in does])
+    turns = in_turns(order)
+    return tuple(places), tuple(
+        (index, tuple(itertools.islice(made, count))) for index, count in turns
     )
 
 
@@ -113,7 +172,7 @@ def read_schedule(path: Path) -> Schedule:
         raise InputError(
             f"{path}: not a schedule, or only a part of one: {error}"
         ) from error
-    _check_turns(path, schedule.steps, len(schedule.tasks))
+    _check_turns(path, schedule)
     return schedule
 
 
@@ -122,10 +181,18 @@ class _Kind(msgspec.Struct):
     version: int = 0
 
 
-def _check_turns(path: Path, steps: Sequence[tuple[int, int]], tasks: int) -> None:
-    for place, (index, count) in enumerate(steps):
-        if not 0 <= index < tasks or count < 1:
+def _check_turns(path: Path, schedule: Schedule) -> None:
+    tasks, operations = len(schedule.tasks), len(schedule.operations or ())
+    for place, turn in enumerate(schedule.steps):
+        index, made = turn
+        if not 0 <= index < tasks or _count(turn) < 1:
             raise InputError(
-                f"{path}: steps[{place}]: task {index} makes {count} steps; there are"
-                f" {tasks} tasks"
+                f"{path}: steps[{place}]: task {index} makes {_count(turn)} steps;"
+                f" there are {tasks} tasks"
             )
+        for number in () if isinstance(made, int) else made:
+            if not 0 <= number < operations:
+                raise InputError(
+                    f"{path}: steps[{place}]: operation {number} is made; there are"
+                    f" {operations} operations"
+                )

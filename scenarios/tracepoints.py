@@ -80,6 +80,17 @@ class UpdatesLost(Event):
 
 
 @attrs.define(eq=False)
+class RuleHeld(Event):
+    """A protocol that judges itself has put a rule to the test, and it held.
+
+    Attributes:
+        checker: Id of the checker whose rule it is.
+    """
+
+    checker: str
+
+
+@attrs.define(eq=False)
 class GuestExpected(Event):
     """What the scenario says about the guest of a vCPU.
 

@@ -22,7 +22,9 @@ from trio.lowlevel import (
     checkpoint,
     current_task,
     reattach_detached_coroutine_object,
+    reschedule,
     temporarily_detach_coroutine_object,
+    wait_task_rescheduled,
 )
 
 from rcu.schedule.controlled import SWITCH, ControlledScheduler
@@ -52,12 +54,16 @@ class Lane:
         self.scheduler: ControlledScheduler | StepwiseScheduler | None = None
         self.task: Task | None = None
 
-    async def run(self, task_status: trio.TaskStatus[None]) -> None:
-        """Step out of Trio, run bodies, step back in."""
+    async def run(self, opener: trio.lowlevel.Task) -> None:
+        """Step out of Trio, run bodies, step back in.
+
+        Args:
+            opener: Who waits until it has stepped out.
+        """
         trio_task = current_task()
         self.resume = trio_task.coro.send
         self.throw = trio_task.coro.throw
-        task_status.started()
+        reschedule(opener)  # it runs after the next line
         await temporarily_detach_coroutine_object(_stay_detached)
         try:
             while self.scheduler is not None and self.task is not None:
@@ -135,8 +141,10 @@ class TaskPool:
         """Bind the scheduler's tasks to lanes, opening more of them if need be."""
         while len(self._lanes) < len(scheduler.tasks):
             lane = Lane()
-            with trio.CancelScope(shield=True):  # it must get out of this scope
-                await self._nursery.start(lane.run)
+            self._nursery.start_soon(lane.run, current_task())
+            # Neither a cancellation nor Ctrl-C may come between; a nursery's start
+            # would wait for ever for the end of a lane that nobody can reach.
+            await wait_task_rescheduled(_stay_detached)
             self._lanes.append(lane)
         for task, lane in zip(scheduler.tasks, self._lanes, strict=False):
             if lane.task is not task:

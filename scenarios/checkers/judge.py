@@ -33,6 +33,7 @@ from scenarios.checkers.page_count import PageCount
 from scenarios.checkers.results_match import Mismatch, ResultsMatch
 from scenarios.checkers.retired_set_quiet import RetiredSetQuiet
 from scenarios.checkers.sets_converge import SetsConverge
+from scenarios.tracepoints import RuleHeld
 
 CHECKERS: dict[str, type[Checker]] = {
     checker.id: checker
@@ -107,9 +108,16 @@ class Judgement:
     grace_periods: int
 
 
-def doubts_about(ending: str) -> list[str]:
-    """Why a run that ended like this shows less than a whole one."""
-    if ending in {Ending.COMPLETED.value, Ending.FAILED.value, Ending.DEADLOCK.value}:
+def doubts_about(ending: str, *, violated: bool = False) -> list[str]:
+    """Why a run that ended like this shows less than a whole one.
+
+    Args:
+        ending: See `Ending`.
+        violated: Whether it shows a violation, which was all it was to show if it ends
+            where its schedule does.
+    """
+    whole = {Ending.COMPLETED.value, Ending.FAILED.value, Ending.DEADLOCK.value}
+    if ending in whole or (violated and ending == Ending.STOPPED.value):
         return []
     return [f"the run is not whole: {ending}"]
 
@@ -140,7 +148,7 @@ class Judge:
         for checker in self._checkers.values():
             self._add(checker.handlers())
         self._add({RegionReturned: self._returned, GracePeriodEnded: self._ended})
-        self._add({RuleWasBroken: self._rule_was_broken})
+        self._add({RuleWasBroken: self._rule_was_broken, RuleHeld: self._rule_held})
         # Last, so that checkers see the state before the event.
         self._add(self.history.handlers)
 
@@ -175,6 +183,9 @@ class Judge:
             self._of_no_checker.append(
                 Violation(event.checker, record.step, record.actor, seen, why)
             )
+
+    def _rule_held(self, record: Record, event: RuleHeld) -> None:
+        self._checkers[event.checker].exercised += 1
 
     @property
     def violated(self) -> bool:

@@ -133,6 +133,8 @@ def _print_file(path: Path) -> None:
 
 def _tasks(plan: Plan) -> list[str]:
     scenario = plan.scenario
+    if scenario.protocol is not None:
+        return [*scenario.protocol.tasks]
     writers = plan.work.calls if plan.work else [w.name for w in scenario.writers]
     return [
         *(f"vcpu{index}" for index in range(scenario.vcpu_count)),

@@ -39,6 +39,7 @@ COMMANDS = {
     "list": ("catalogue:list_scenarios", "Show the scenarios of the catalogue."),
     "describe": ("catalogue:describe", "Say what a scenario or a trace does."),
     "run": ("run:run", "Run a scenario or a recorded trace once and judge it."),
+    "explore": ("explore:explore", "Search the orders in which tasks can run."),
     "replay": ("replay:replay", "Make a run happen again, step by step."),
     "check": ("check:check", "Judge logs that runs have left, from the logs alone."),
     "parity": ("parity:parity", "Ask the running kernel and the model the same."),

@@ -134,12 +134,17 @@ def print_violation(console: Console, violation: Violation) -> None:
 
 def print_verdict(console: Console, judgement: Judgement) -> None:
     """Print the verdict in a line, and what it lacks."""
-    verdict = judgement.verdict.value
     text = one_line("; ".join(judgement.reasons))
     if judgement.verdict is Verdict.HOLDS:
         text = "every exercised rule held on this run; other orders may differ"
-    line = Text(hang(console, f"{verdict}: " if text else verdict, text))
-    line.stylize(_COLOURS[judgement.verdict], 0, len(verdict))
+    print_verdict_line(console, judgement.verdict, text)
+
+
+def print_verdict_line(console: Console, verdict: Verdict, text: str) -> None:
+    """Print a verdict, and what it rests on or lacks."""
+    word = verdict.value
+    line = Text(hang(console, f"{word}: " if text else word, one_line(text)))
+    line.stylize(_COLOURS[verdict], 0, len(word))
     console.print(line)
 
 
@@ -197,6 +202,9 @@ class Progress:
             self._live.stop()
 
     def _tell(self, steps: int) -> None:
+        self.show(f"{steps:,} {self._unit}")
+
+    def show(self, text: str) -> None:
+        """Show how far it has come."""
         if self._shown:
-            text = Text(f"{self._what}: {steps:,} {self._unit}")
-            self._spinner.update(text=text)
+            self._spinner.update(text=Text(f"{self._what}: {text}"))

@@ -19,7 +19,8 @@ from rcu.schedule.pool import open_pool
 from scenarios.checkers.judge import Verdict
 from scenarios.cli import output, terminal
 from scenarios.cli.exit_codes import BY_VERDICT, NO_KERNEL
-from scenarios.cli.run import RUNS, _check_seed
+from scenarios.cli.keeping import RUNS
+from scenarios.cli.run import check_seed
 from scenarios.errors import InputError
 from scenarios.parity.compare import Difference
 from scenarios.parity.kernel import Kernel, NoKernelError
@@ -62,7 +63,7 @@ class Asked:
 def parity(
     *,
     ops: Annotated[int, Parameter(validator=Number(gte=1))] = CALLS,
-    seed: Annotated[int | Literal["random"], Parameter(validator=_check_seed)] = 0,
+    seed: Annotated[int | Literal["random"], Parameter(validator=check_seed)] = 0,
     slots: Annotated[int, Parameter(validator=Number(gte=1))] = 64,
     time_limit: Annotated[
         float | None, Parameter(validator=Number(gt=0, lte=1e9))

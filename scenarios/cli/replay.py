@@ -19,11 +19,15 @@ from scenarios.cli.run import (
     tell_ignored,
 )
 from scenarios.errors import InputError
+from scenarios.explorer.exploration import BOUNDED, EXHAUSTIVE
+from scenarios.explorer.program import Finding
 from scenarios.kinds import with_memslots
+from scenarios.model_digest import model_digest
 from scenarios.planner import find, plan_for
-from scenarios.schedule_file import read_schedule
+from scenarios.runner import Plan, RunResult
+from scenarios.schedule_file import Expected, Schedule, read_schedule
 from scenarios.strategies.by_name import STRATEGIES
-from scenarios.strategies.replay import ReplayDivergedError
+from scenarios.strategies.replay import Replay, ReplayDivergedError
 
 
 def replay(
@@ -37,20 +41,23 @@ def replay(
 ) -> int:
     """Make a run happen again, step by step.
 
-    The log is the same, byte for byte, as that of the run whose schedule it is.
+    It is made twice, and each step compared with what the schedule says of it. The log
+    is the same, byte for byte, as that of the run whose schedule it is.
 
     Args:
-        schedule: What `memslots run --schedule` wrote, or a violation left behind.
+        schedule: What `memslots run --schedule` wrote, or a violation left behind, or
+            `memslots explore`.
         log: Write the log to this file, as JSON Lines.
         format: `json` prints one object and nothing else.
         quiet: Print nothing unless it does not hold.
         verbose: Print every mismatch and violation.
     """
     kept = read_schedule(schedule)
-    if kept.strategy not in STRATEGIES:
+    known = [*STRATEGIES, EXHAUSTIVE, BOUNDED]
+    if kept.strategy not in known:
         raise InputError(
             f"{schedule}: unknown strategy {kept.strategy!r}; there are"
-            f" {', '.join(STRATEGIES)}"
+            f" {', '.join(known)}"
         )
     refuse_to_overwrite(schedule, log)
     refuse_to_overwrite(find(kept.source), log)
@@ -73,17 +80,73 @@ def replay(
             f"{schedule}: has {kept.length} steps, but a run of {kept.source} has at"
             f" most {plan.scenario.budget}"
         )
-    result = execute(plan, log=log, quiet=quiet, order=kept.order())
-    verdict = result.judgement.verdict
-    if format == "json":
-        output.print_json(as_dict(result, log, schedule))
-    elif not quiet or verdict is not Verdict.HOLDS:
-        print_result(result, log, verbose=verbose)
-    if not quiet or verdict is not Verdict.HOLDS:
-        tell_ignored([plan])
-    if verdict.value != kept.verdict:
-        raise ReplayDivergedError(
-            result.report.steps,
-            f"the verdict was {kept.verdict} and is {verdict.value} now",
-        )
+    try:
+        result = _run_twice(plan, kept, log, quiet=quiet)
+        verdict = result.judgement.verdict
+        if format == "json":
+            output.print_json(as_dict(result, log, schedule))
+        elif not quiet or verdict is not Verdict.HOLDS:
+            print_result(result, log, verbose=verbose)
+        if not quiet or verdict is not Verdict.HOLDS:
+            tell_ignored([plan])
+        _compare(kept, result)
+    except ReplayDivergedError as error:
+        if kept.model_digest == model_digest():
+            raise
+        raise ReplayDivergedError(error.step, f"{error}; {_OTHER_MODEL}") from None
+    if kept.model_digest != model_digest():
+        output.print_notes([f"{_OTHER_MODEL}, and goes the same way in this one"])
     return BY_VERDICT[verdict.value]
+
+
+_OTHER_MODEL = "the schedule was recorded in another version of the model"
+
+
+def _run_twice(
+    plan: Plan, kept: Schedule, log: Path | None, *, quiet: bool
+) -> RunResult:
+    """Make the steps of a schedule, and make them again.
+
+    Raises:
+        ReplayDivergedError: A step is not what it was, or not the same both times.
+    """
+    order, does = kept.order(), kept.does()
+    first = execute(
+        plan, log=log, quiet=quiet, order=Replay(order, does, whole=kept.whole)
+    )
+    did = list(map(str, first.operations))
+    try:
+        again = execute(
+            plan, log=None, quiet=quiet, order=Replay(order, did, whole=kept.whole)
+        )
+    except ReplayDivergedError as error:
+        raise ReplayDivergedError(error.step, f"run again, {error}") from None
+    if (again.finding, again.judgement) != (first.finding, first.judgement):
+        raise ReplayDivergedError(
+            first.report.steps,
+            f"run again, the same steps show {_told(again.finding)}, and showed"
+            f" {_told(first.finding)} before",
+        )
+    return first
+
+
+def _compare(kept: Schedule, result: RunResult) -> None:
+    """Compare what a run shows with what its schedule says.
+
+    Raises:
+        ReplayDivergedError: It is something else.
+    """
+    step, verdict = result.report.steps, result.judgement.verdict.value
+    if verdict != kept.verdict:
+        raise ReplayDivergedError(
+            step, f"the verdict was {kept.verdict} and is {verdict} now"
+        )
+    met = result.finding and Expected(result.finding.checker, result.finding.seen)
+    if met != kept.finding:
+        raise ReplayDivergedError(
+            step, f"the run showed {_told(kept.finding)}, and shows {_told(met)} now"
+        )
+
+
+def _told(finding: Expected | Finding | None) -> str:
+    return "nothing" if finding is None else f"{finding.checker}: {finding.seen}"

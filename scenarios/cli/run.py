@@ -19,18 +19,16 @@ from rcu.schedule.report import Ending
 from scenarios.checkers.judge import Verdict
 from scenarios.cli import output, terminal
 from scenarios.cli.exit_codes import BY_VERDICT
+from scenarios.cli.keeping import RUNS, chosen_by, folder, schedule_of
 from scenarios.errors import InputError
 from scenarios.kinds import MemslotsKind, with_memslots
 from scenarios.logbook.writer import LogWriter
 from scenarios.planner import MAX_CALLS, MAX_VCPUS, find, plans_for
 from scenarios.runner import Plan, RunResult
 from scenarios.runner import run as run_plan
-from scenarios.schedule_file import Schedule, in_turns, write_schedule
+from scenarios.schedule_file import write_schedule
+from scenarios.strategies.replay import Replay
 from scenarios.trace_account import notes_of
-from scenarios.version import VERSION
-
-RUNS = Path(".memslots/runs")
-"""Where the schedule of a violation is kept if no other place is named."""
 
 COLLECT_AFTER = 50_000
 """New objects after which Python looks for cycles; after 700, as usual, that would take
@@ -40,7 +38,7 @@ WORST = (Verdict.VIOLATION, Verdict.INCONCLUSIVE, Verdict.HOLDS)
 """The verdicts; of several the first that is here counts."""
 
 
-def _check_seed(kind: object, seed: object) -> None:
+def check_seed(kind: object, seed: object) -> None:
     """What logs and schedules can hold; cyclopts shows the text."""
     if isinstance(seed, int) and not 0 <= seed < 1 << 63:
         raise ValueError(f"Must be 0 or more and below 2**63, got {seed}.")
@@ -53,7 +51,7 @@ def run(
     vcpus: Annotated[
         int | None, Parameter(validator=Number(gte=0, lte=MAX_VCPUS))
     ] = None,
-    seed: Annotated[int | Literal["random"], Parameter(validator=_check_seed)] = 0,
+    seed: Annotated[int | Literal["random"], Parameter(validator=check_seed)] = 0,
     strategy: Literal["random", "pct", "pos", "urw", "round-robin"] = "random",
     mode: Literal["controlled", "trio"] = "controlled",
     memslots: MemslotsKind = "tree",
@@ -133,7 +131,7 @@ class _Ran:
     """What is left of the run of one VM.
 
     Attributes:
-        result: Without the order, which may be long.
+        result: Without its steps, which may be many.
         log, schedule: Where they were written; None if they were not.
         lost: Why there is no schedule although there should be one.
     """
@@ -158,7 +156,7 @@ def _run_one(
     """Run one VM."""
     result = execute(plan, log=log, quiet=quiet)
     kept, lost = keep_schedule(result, schedule)
-    return _Ran(attrs.evolve(result, order=()), log, kept, lost)
+    return _Ran(attrs.evolve(result, order=(), operations=()), log, kept, lost)
 
 
 def _print_one(ran: _Ran, *, verbose: bool) -> None:
@@ -208,7 +206,7 @@ def execute(
     *,
     log: Path | None,
     quiet: bool,
-    order: list[int] | None = None,
+    order: Replay | None = None,
 ) -> RunResult:
     """Run a plan with its log and its progress.
 
@@ -238,33 +236,12 @@ def keep_schedule(
     if path is None:
         if result.judgement.verdict is not Verdict.VIOLATION:
             return None, None
-        # A scenario's name may be anything, also a path.
-        name = re.sub(r"[^\w.-]", "_", plan.scenario.name)[:80]
-        path = RUNS / f"{name}-{_chosen_by(plan)}-{plan.seed}" / "schedule.json"
-    kept = Schedule(
-        tool_version=VERSION,
-        source=plan.source,
-        scenario_digest=plan.digest,
-        vm=plan.vm,
-        vcpus=plan.scenario.vcpu_count,
-        strategy=plan.strategy,
-        seed=plan.seed,
-        mode="controlled" if plan.mode == "controlled" else "trio",
-        memslots=plan.memslots,
-        verdict=result.judgement.verdict.value,
-        tasks=result.tasks,
-        steps=in_turns(result.order),
-    )
+        path = folder(RUNS, plan, chosen_by(plan), plan.seed) / "schedule.json"
     try:
-        write_schedule(path, kept)
+        write_schedule(path, schedule_of(result))
     except InputError as error:
         return None, error
     return path, None
-
-
-def _chosen_by(plan: Plan) -> str:
-    """Who decided who goes next."""
-    return plan.strategy if plan.mode == "controlled" else plan.mode
 
 
 def as_dict(
@@ -275,7 +252,7 @@ def as_dict(
     return {
         "scenario": plan.scenario.name,
         "seed": plan.seed,
-        "strategy": _chosen_by(plan),
+        "strategy": chosen_by(plan),
         "mode": plan.mode,
         "vcpus": plan.scenario.vcpu_count,
         "memslots": plan.memslots,

@@ -21,8 +21,6 @@ class Question:
         strategy: ``exhaustive``, ``bounded``, or the name of a sampler.
         prune: `exhaustive`: whether a state that was reached before is searched no
             further; otherwise each trace is run once.
-        ample: `exhaustive`, pruned: whether tasks that the others can do nothing about
-            go first; fewer states are visited, and orders cannot be counted.
         preemptions: `bounded`: the most that are tried; as many as there can be if
             None.
         seeds: Samplers: one for each order.
@@ -34,7 +32,6 @@ class Question:
 
     strategy: str = "pos"
     prune: bool = True
-    ample: bool = False
     preemptions: int | None = None
     seeds: range = range(10_000)
     sticky: float = 0.0

@@ -48,7 +48,7 @@ from scenarios.explorer.works import (
 )
 from scenarios.strategies.by_name import SAMPLERS, Options
 
-STEPS_FOR_SHORTER = 2_000_000
+STEPS_FOR_SHORTER = 500_000
 """When to look no longer for a shorter order."""
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import gc
 import marshal
 import random
+from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import is_, itemgetter
@@ -342,7 +343,7 @@ class Heap:
         return HOLE
 
 
-OPAQUE = (bytearray, random.Random)
+OPAQUE = (bytearray, array, random.Random)
 """Their content is no object that the garbage collector sees."""
 
 HOLE = "+"

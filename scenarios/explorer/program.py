@@ -8,6 +8,7 @@ from typing import TypeVar
 
 import attrs
 
+from memslots.indexes.errors import StructureBroken
 from rcu.errors import RuleBroken
 from rcu.schedule.report import Ending, Stuck
 from rcu.schedule.scheduler import Scheduler
@@ -149,6 +150,8 @@ def finding_of(error: BaseException) -> Finding:
     if isinstance(error, RuleBroken):
         seen = f"{type(error).__name__}: {error}"
         return Finding(error.checker, seen, error.why)
+    if isinstance(error, StructureBroken):
+        return Finding("sets-converge", f"{type(error).__name__}: {error}")
     if isinstance(error, AssertionError):
         return Finding("assertion", str(error) or "an assertion failed")
     raise error

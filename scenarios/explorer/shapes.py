@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import types
+from array import array
 from collections import OrderedDict, defaultdict, deque
 from collections.abc import Callable
 from contextlib import suppress
@@ -69,6 +70,10 @@ def _write_cell(thing: types.CellType, content: list[Any]) -> None:
         del thing.cell_contents
 
 
+def _write_array(thing: array[Any], content: list[Any]) -> None:
+    thing[:] = array(thing.typecode, content)
+
+
 def _read_random(thing: random.Random) -> list[Any]:
     return [thing.getstate()]
 
@@ -80,6 +85,7 @@ def _write_random(thing: random.Random, content: list[Any]) -> None:
 BUILT_IN: dict[type, Shape] = {
     list: Shape("list", list, _write_list),
     bytearray: Shape("bytearray", list, _write_list),
+    array: Shape("array", list, _write_array),
     dict: Shape("dict", _read_dict, _write_dict),
     defaultdict: Shape("dict", _read_dict, _write_dict),
     OrderedDict: Shape("dict", _read_dict, _write_dict),

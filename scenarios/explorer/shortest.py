@@ -18,6 +18,9 @@ import attrs
 from scenarios.explorer.fingerprint import Fingerprinter
 from scenarios.explorer.program import Finding, Instance
 
+AT_ONCE = 2_000
+"""Steps of a run that are made in one go: it may have no end."""
+
 
 @attrs.frozen
 class Counterexample:
@@ -183,6 +186,9 @@ class BoundedSearch:
             resumed, self._told = False, True
             chosen = self._choose(parts, order)
             if chosen is None:
+                return
+            if len(order) % AT_ONCE == AT_ONCE - 1:
+                self._here.append(_Branch(bytes((*order, chosen)), parts))
                 return
             scheduler.step(scheduler.tasks[chosen])
             self._told = False

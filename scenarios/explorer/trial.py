@@ -45,7 +45,7 @@ DRAWN = 100
 """Orders that are drawn after a search that has told states apart."""
 
 RUNS_FOR_SHORTER = 5_000
-STEPS_FOR_SHORTER = 2_000_000
+STEPS_FOR_SHORTER = 500_000
 """When to look no longer for a shorter order."""
 
 STRIDE = 5_000

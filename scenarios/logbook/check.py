@@ -37,7 +37,7 @@ def _doubts(reader: LogReader, judge: Judge) -> list[str]:
         return [f"the log is cut off after line {reader.lines}"]
     if reader.ending != Ending.COMPLETED.value and not judge.violated:
         return [f"the run is not whole: {reader.ending}"]
-    return doubts_about(reader.ending)
+    return doubts_about(reader.ending, violated=judge.violated)
 
 
 def _must_exercise(reader: LogReader) -> tuple[str, ...]:

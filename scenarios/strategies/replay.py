@@ -24,19 +24,35 @@ class Replay:
 
     Args:
         order: Index of the task that made each step.
+        does: What each step did, in words, or None where that is not known; by default
+            of no step.
+        whole: Whether the run was over behind the last step.
 
     Raises:
-        ReplayDivergedError: From `pick`: the task of the order is not ready, or the
-            order is used up although tasks are ready.
+        ReplayDivergedError: From `pick`: the task of the order is not ready, its step
+            is another one, or the order is used up although tasks are ready.
     """
 
     name = "replay"
     patience = 0
 
-    def __init__(self, order: Sequence[int]) -> None:
+    def __init__(
+        self,
+        order: Sequence[int],
+        does: Sequence[str | None] = (),
+        *,
+        whole: bool = True,
+    ) -> None:
+        self.whole = whole
         self._order = order
+        self._does = does
         self._step = 0
         self._tasks: list[Task] = []
+
+    @property
+    def length(self) -> int:
+        """How many steps there are."""
+        return len(self._order)
 
     def assert_used_up(self) -> None:
         """Refuse a run that ended before its order did.
@@ -74,6 +90,13 @@ class Replay:
                 f" {len(self._tasks)} tasks",
             )
         task = self._tasks[index]
+        expected = self._does[step] if step < len(self._does) else None
+        if expected is not None and expected != str(task.op):
+            raise ReplayDivergedError(
+                step + 1,
+                f"in step {step + 1} {task.name} did '{expected}', and would"
+                f" '{task.op}' now",
+            )
         if task not in ready:
             raise ReplayDivergedError(
                 step + 1,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+
 import pytest
 import trio
 
@@ -171,6 +173,26 @@ def test_ctrl_c_in_the_driver_leaves_trio() -> None:
     with pytest.raises(KeyboardInterrupt):
         trio.run(main)
     assert unwound == ["a", "b"]
+
+
+def test_ctrl_c_while_tasks_are_lent_leaves_trio() -> None:
+    """It comes when nobody has stepped out of Trio yet, and somebody is about to."""
+
+    async def main() -> None:
+        async with open_pool() as pool:
+            scheduler = ControlledScheduler(RoundRobin())
+            complete(scheduler)
+            signal.raise_signal(signal.SIGINT)
+            await pool.run(scheduler)
+            await trio.lowlevel.checkpoint()
+
+    # A shell that starts tests in the background may have the signal ignored.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            trio.run(main, restrict_keyboard_interrupt_to_checkpoints=True)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 async def test_ctrl_c_while_others_unwind_is_not_lost(pool: TaskPool) -> None:

@@ -183,6 +183,9 @@ def test_more_violations_than_are_kept_are_counted() -> None:
 
 @pytest.mark.parametrize("ending", Ending)
 def test_a_run_that_was_stopped_is_not_whole(ending: Ending) -> None:
-    stopped = ending in {Ending.BUDGET, Ending.INTERRUPTED}
+    stopped = ending in {Ending.BUDGET, Ending.INTERRUPTED, Ending.STOPPED}
     expected = [f"the run is not whole: {ending.value}"] if stopped else []
     assert doubts_about(ending.value) == expected
+    if ending is Ending.STOPPED:  # by what it was to show
+        expected = []
+    assert doubts_about(ending.value, violated=True) == expected

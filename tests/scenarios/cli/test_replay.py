@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
+from scenarios.kvm_thread import KvmThread
 from scenarios.planner import plan_for
 from tests.scenarios.cli.calling import (
     HEADER,
@@ -202,9 +203,9 @@ class Changed:
         return self.cli("replay", "changed.json")
 
     @property
-    def steps(self) -> list[list[int]]:
+    def steps(self) -> list[tuple[int, list[int]]]:
         """Its turns, to be changed."""
-        return [list(turn) for turn in self.kept["steps"]]
+        return [(task, [*made]) for task, made in self.kept["steps"]]
 
 
 @pytest.fixture
@@ -233,8 +234,8 @@ def test_schedule_that_is_cut_off_is_refused(changed: Changed, kept: int) -> Non
 
 
 def test_schedule_of_another_version_is_refused(changed: Changed) -> None:
-    error = changed(version=2).error
-    assert "a schedule of version 2, this program reads 1" in error
+    error = changed(version=1).error
+    assert "a schedule of version 1, this program reads 2" in error
     assert "replay it with" in error
 
 
@@ -265,14 +266,14 @@ def test_schedule_that_cannot_be_is_refused(changed: Changed, case: str) -> None
 
 def test_schedule_with_half_its_steps_diverges(changed: Changed) -> None:
     steps = changed.steps[:5]
-    made = sum(count for _, count in steps)
+    made = sum(len(made) for _, made in steps)
     why = diverged(changed(steps=steps))
     assert f"the schedule ends after {made} steps, but" in why
 
 
 def test_schedule_with_steps_to_spare_diverges(changed: Changed) -> None:
     steps = changed.steps
-    made = sum(count for _, count in steps)
+    made = sum(len(made) for _, made in steps)
     why = diverged(changed(steps=[*steps, [0, 5]]))
     assert f"the run ended after {made} steps, but the schedule has {made + 5}" in why
 
@@ -304,6 +305,82 @@ def test_other_verdict_diverges(changed: Changed) -> None:
     assert findings(outcome)
     why = diverged(outcome)
     assert "the verdict was holds and is violation now" in why
+
+
+def test_other_finding_diverges(changed: Changed) -> None:
+    kept = changed.kept["finding"]
+    assert kept["checker"] == "results-match"
+    outcome = changed(finding={"checker": "deadlock", "seen": "nobody goes on"})
+    assert findings(outcome)
+    why = diverged(outcome)
+    assert "the run showed deadlock: nobody goes on, and shows results-match: " in why
+    assert "the run showed nothing, and shows " in diverged(changed(finding=None))
+
+
+def test_first_step_with_another_operation_diverges(changed: Changed) -> None:
+    """As after a change of the model that made its operations others."""
+    operations = changed.kept["operations"]
+    tasks, steps = changed.kept["tasks"], changed.steps
+    number = max(made[0] for _, made in steps)  # the table is in order of appearance
+    (turn,) = [place for place, (_, made) in enumerate(steps) if made[0] == number]
+    step = 1 + sum(len(made) for _, made in steps[:turn])
+    others = [*operations]
+    others[number] = "read tea leaves"
+    why = diverged(changed(operations=others))
+    assert why.endswith(
+        f"in step {step} {tasks[steps[turn][0]]} did 'read tea leaves', and would"
+        f" '{operations[number]}' now"
+    )
+
+
+def test_schedule_of_another_model_goes_the_same_way_or_diverges(
+    changed: Changed,
+) -> None:
+    outcome = changed(model_digest="0" * 64)
+    assert outcome.code == 1
+    (note,) = outcome.notes
+    assert note == (
+        "the schedule was recorded in another version of the model, and goes the same"
+        " way in this one"
+    )
+    why = diverged(changed(model_digest="0" * 64, verdict="holds"))
+    assert why.endswith(
+        "is violation now; the schedule was recorded in another version of the model"
+    )
+
+
+def test_schedule_that_ends_before_the_run_stops_it(changed: Changed) -> None:
+    assert changed(whole=False).code == 1
+    steps = changed.steps[:5]
+    made = sum(len(made) for _, made in steps)
+    outcome = changed(whole=False, steps=steps, finding=None, verdict="inconclusive")
+    assert outcome.code == 3
+    assert f"  steps                {made:,} in" in outcome.out
+    assert "  ended by             stopped where its schedule ends\n" in outcome.out
+
+
+class Moody(KvmThread):
+    """Does something else in every second machine."""
+
+    made = 0
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        Moody.made += 1
+        self.is_moody = Moody.made % 2 == 0
+
+    async def perform(self, what: Any, number: int) -> int:
+        result = await super().perform(what, number)
+        return -22 if self.is_moody else result
+
+
+def test_run_that_depends_on_more_than_its_order_diverges(
+    changed: Changed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("scenarios.machine.KvmThread", Moody)
+    why = diverged(changed())
+    assert "run again, the same steps show results-match: the call of" in why
+    assert "returned EINVAL, but EEXIST is recorded, and showed" in why
 
 
 def test_diverged_replay_prints_no_result(changed: Changed) -> None:

@@ -7,6 +7,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Any
 
 import attrs
 import pytest
@@ -230,7 +231,7 @@ def test_what_cannot_be_told_is_not_pruned_but_run() -> None:
         at = Location("value")
 
         async def body() -> None:
-            told = [].append  # a method of a built-in object: who knows what it does
+            told: Any = [].append  # who knows what it does
             await scheduler.point(at.write)
             told(1)
             await scheduler.point(at.write)
