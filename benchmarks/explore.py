@@ -1,14 +1,16 @@
 """Prints what a search costs, ours and those of others, on the reference protocol.
 
-``python benchmarks/explore.py [--quick] [--hits]``: ``--hits`` makes 100,000 runs of
-each sampler on each broken protocol instead. Every round measures everything once, by
-the processor's time; seconds of the clock stand beside it where they differ.
+``python benchmarks/explore.py [--quick] [--hits | --model]``: ``--hits`` makes 100,000
+runs of each sampler on each broken protocol instead, ``--model`` searches every order
+of four scenarios of the whole model. Every round measures everything once, by the
+processor's time; seconds of the clock stand beside it where they differ.
 """
 
 from __future__ import annotations
 
 import os
 import statistics
+import subprocess
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -31,18 +33,21 @@ from scenarios.explorer.dpor import TraceSearch
 from scenarios.explorer.engines import Processes
 from scenarios.explorer.exploration import Question
 from scenarios.explorer.explore import explore
+from scenarios.explorer.machine_program import MachineProgram
 from scenarios.explorer.measure import measure
 from scenarios.explorer.program import Instance, Program
 from scenarios.explorer.sampling import SampleSearch
 from scenarios.explorer.shortest import BoundedSearch
 from scenarios.explorer.states import StateSearch
+from scenarios.planner import plan_for
 from scenarios.strategies.by_name import SAMPLERS, Options
 from tests.scenarios.explorer.broken_deletes import BROKEN, BrokenDelete
 
 QUICK = "--quick" in sys.argv
 ROUNDS = 3 if QUICK else 7
 RUNS = 1_000 if QUICK else 5_000
-JOB_RUNS = 20_000 if QUICK else 100_000
+COUNTED = 200_000_000
+JOB_RUNS = 20_000 if QUICK else 300_000
 READERS = 2
 
 TARGET_RATE = 25_000
@@ -225,22 +230,45 @@ def explored(jobs: int) -> Cost:
     return costs[0]
 
 
+COUNTING = "for _ in range({}): pass"
+
+
+def counted(jobs: int) -> Cost:
+    """What two processes can gain on this machine: they count, and share nothing."""
+    costs: list[Cost] = []
+    with timed(costs, lambda: (COUNTED, "")):
+        command = [sys.executable, "-S", "-c", COUNTING.format(COUNTED // jobs)]
+        processes = [subprocess.Popen(command) for _ in range(jobs)]  # noqa: S603
+        for process in processes:
+            process.wait()
+    return costs[0]
+
+
 def job_numbers() -> None:
     """Two processes against one."""
     print(f"{JOB_RUNS:,} runs of pos as an exploration, by the clock")
-    work = {"--jobs 1": partial(explored, 1), "--jobs 2": partial(explored, 2)}
-    results = in_rounds(work, 3 if QUICK else 5)
-    one, two = (
-        statistics.median(cost.wall for cost in costs) for costs in results.values()
-    )
-    for name, costs in results.items():
-        walls = [cost.wall for cost in costs]
+    work = {
+        "--jobs 1": partial(explored, 1),
+        "--jobs 2": partial(explored, 2),
+        "one counts": partial(counted, 1),
+        "two count": partial(counted, 2),
+    }
+    results = in_rounds(work, 3)
+    walls = {name: [cost.wall for cost in costs] for name, costs in results.items()}
+    one, two, alone, both = map(statistics.median, walls.values())
+    gains = {
+        "--jobs 2": f"x{one / two:.2f} of one",
+        "two count": f"x{alone / both:.2f}",
+    }
+    for name, seconds in walls.items():
         show(
             name,
-            f"{JOB_RUNS / statistics.median(walls):,.0f} runs/s",
-            f"x{one / two:.2f} of one" if name == "--jobs 2" else "",
+            f"{JOB_RUNS / statistics.median(seconds):,.0f} runs/s"
+            if name in {"--jobs 1", "--jobs 2"}
+            else "",
+            gains.get(name, ""),
             ">= x1.8" if name == "--jobs 2" else "",
-            f"[{min(walls):.2f} .. {max(walls):.2f} s]",
+            f"[{min(seconds):.2f} .. {max(seconds):.2f} s]",
         )
 
 
@@ -270,6 +298,31 @@ def exhausting_numbers() -> None:
         )
         costs = in_rounds({"": work}, 3)
         _show_search(f"{readers} readers", costs[""], None, "runs")
+
+
+MODELS = (
+    "delete-with-two-readers",
+    "move-with-two-readers",
+    "notifier-vs-swap",
+    "lazy-rmap-vs-update",
+)
+
+
+def model_numbers() -> None:
+    """Every order of scenarios of the whole model, checkers and all."""
+    print("Every state of the whole model once, as an exploration")
+    for name in MODELS:
+        question = Question(strategy="exhaustive")
+        costs: list[Cost] = []
+        with timed(costs, lambda: (1, "")):
+            answer = explore(MachineProgram(plan_for(name)), question)
+        show(
+            name,
+            f"{costs[0].cpu:.1f} s",
+            f"{answer.distinct_states:,} states",
+            "<= 60 s",
+            f"{answer.interleavings:,} orders, {answer.verdict}",
+        )
 
 
 def _show_search(what: str, costs: list[Cost], target: float | None, unit: str) -> None:
@@ -341,5 +394,7 @@ def main() -> None:
 if __name__ == "__main__":
     if "--hits" in sys.argv:
         explore_hits.main(2_000 if QUICK else 100_000)
+    elif "--model" in sys.argv:
+        model_numbers()
     else:
         main()

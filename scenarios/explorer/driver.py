@@ -54,6 +54,10 @@ class _Out:
     future: Future[Done] | None = None
 
 
+AHEAD = 4
+"""Slices that wait for each worker, or are done by it: it is never without work."""
+
+
 class Driver:
     """Does works.
 
@@ -66,7 +70,12 @@ class Driver:
             tests.
         save: See `Save`; None if nothing is kept.
         on_progress: Is told how far the search is.
+
+    Attributes:
+        gave_up: Whether there was no time to do the last work to its end.
     """
+
+    gave_up = False
 
     def __init__(
         self,
@@ -109,14 +118,16 @@ class Driver:
             KeyboardInterrupt: It was saved before.
             BaseException: See `do`.
         """
+        self.gave_up = False
         out = self._out = deque(_Out(unit) for unit in units)
-        ahead = 3 * self._engine.workers + self._engine.works_here
+        ahead = 3 * AHEAD * self._engine.workers + self._engine.works_here
         try:
             while not work.is_over:
                 if self.is_late:
                     self._wait(all_=True)
                     self.save(work)
                     work.give_up([each.unit for each in out])
+                    self.gave_up = True
                     return
                 while len(out) < ahead and (unit := work.next()) is not None:
                     out.append(_Out(unit))
@@ -167,9 +178,9 @@ class Driver:
         """Do something, here or elsewhere."""
         engine = self._engine
         free = [each for each in self._out if each.future is None and not each.is_done]
-        going = len(self._out) - len(free)
+        going = sum(each.future is not None for each in self._out)
         kept = int(engine.works_here)
-        while len(free) > kept and going < 2 * engine.workers:
+        while len(free) > kept and going < AHEAD * engine.workers:
             self._send(work, free.pop(kept))
             going += 1
         if engine.works_here and free:

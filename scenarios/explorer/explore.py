@@ -153,7 +153,7 @@ class _Exploration:
                 raise
             self._reason, self._kept = str(error), {}
             self._search(driver)
-        ended_late = not self._main.is_over
+        ended_late = driver.gave_up
         shown = self._show(driver)
         return self._answer(shown, ended_late=ended_late)
 

@@ -1,8 +1,7 @@
 """Dice thrown in C, a block of random bytes at a time.
 
-Each die gets whole blocks, in the order in which the dice run out. Of a block only the
-head is drawn when it begins, the rest when somebody needs it or what comes after it: a
-short run is over by then, and to seed the generator anew for each run stays cheap.
+The first throws of each die are drawn when it is made, and they are few: a short run
+needs no more, and to seed the generator anew for each run stays cheap.
 """
 
 from __future__ import annotations
@@ -10,10 +9,13 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator
 from functools import cache
-from itertools import chain
+from itertools import chain, repeat
+
+HEAD = 64
+"""Bytes of the first throws."""
 
 BLOCK = 4_096
-HEAD = 64
+"""Bytes drawn whenever a die has run out."""
 
 
 class Dice(list[Iterator[int]]):
@@ -24,10 +26,8 @@ class Dice(list[Iterator[int]]):
     """
 
     def __init__(self, generator: random.Random) -> None:
-        super().__init__([iter(())])
+        super().__init__([iter(()), repeat(0)])
         self._random = generator
-        self._rest = [0]  # of the block that was begun last, once it is drawn
-        self._owed = 0  # bytes after that block that nobody looks at
 
     def reach(self, faces: int) -> None:
         """Have dice with up to so many faces."""
@@ -37,37 +37,21 @@ class Dice(list[Iterator[int]]):
     def _die(self, faces: int) -> Iterator[int]:
         if faces > 256:
             return self._large_die(faces)
-        throws = self._throws(faces) if faces > 1 else self._throws_of_one()
-        return chain.from_iterable(throws)
+        first = self._throws(faces, HEAD)
+        return chain(first, chain.from_iterable(self._more(faces)))
+
+    def _more(self, faces: int) -> Iterator[bytes]:
+        while True:
+            yield self._throws(faces, BLOCK)
+
+    def _throws(self, faces: int, count: int) -> bytes:
+        face_of, unfair = _faces(faces)
+        drawn = self._random.getrandbits(8 * count).to_bytes(count, "little")
+        return drawn.translate(face_of, unfair)
 
     def _large_die(self, faces: int) -> Iterator[int]:
         while True:
-            self._draw_rest()
             yield self._random.randrange(faces)
-
-    def _throws(self, faces: int) -> Iterator[bytes]:
-        face_of, unfair = _faces(faces)
-        while True:
-            self._draw_rest()
-            rest = self._rest = []
-            yield self._random.randbytes(HEAD).translate(face_of, unfair)
-            if not rest:
-                self._draw_rest()
-            drawn = rest[0].to_bytes(BLOCK - HEAD, "little")
-            yield drawn.translate(face_of, unfair)
-
-    def _throws_of_one(self) -> Iterator[bytes]:
-        while True:
-            self._owed += BLOCK
-            yield bytes(BLOCK)
-
-    def _draw_rest(self) -> None:
-        """Draw all that comes before the next byte."""
-        if not self._rest:
-            self._rest.append(self._random.getrandbits(8 * (BLOCK - HEAD)))
-        if self._owed:
-            self._random.getrandbits(8 * self._owed)
-            self._owed = 0
 
 
 @cache

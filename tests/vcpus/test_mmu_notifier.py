@@ -248,7 +248,7 @@ async def test_both_ends_see_the_same_slots_whatever_the_writer_does(
             scheduler.task(name, unmap)
 
     seen = set()
-    for seed in range(60):
+    for seed in range(100):
         run = await run_world(pool, populate, strategy=RandomWalk(seed))
         assert run.report.ending is Ending.COMPLETED, run.report
         mmu = run.made.mmu

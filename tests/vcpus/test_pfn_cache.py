@@ -510,7 +510,7 @@ async def test_in_no_order_is_a_page_touched_that_is_not_there(
 @pytest.mark.slow
 async def test_all_of_them_get_along(pool: TaskPool) -> None:
     build = sharing(PfnCache, **EVERYBODY)
-    verdicts = await in_random_orders(pool, build, judge, range(500))
+    verdicts = await in_random_orders(pool, build, judge, range(700))
     of_x = {"X=0", "X=1", "X=EFAULT", "X=EINVAL"}
     of_y = {"Y=2", "Y=EFAULT", "Y=EINVAL"}
     assert set(verdicts) <= {f"{x} {y}" for x in of_x for y in of_y}
