@@ -15,11 +15,13 @@ import gc
 import marshal
 import random
 from array import array
+from collections import Counter, OrderedDict, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import is_, itemgetter
 from typing import Any
 
+from rcu.reclaim import is_reclaimed
 from scenarios.explorer.shapes import UNSET, Shape, shape_of
 from scenarios.explorer.values import Encoded, Values
 
@@ -51,6 +53,8 @@ class HeapObject:
         dicts: Those of them that are dictionaries.
         is_opaque: Whether the garbage collector does not see its content, or not where
             each part of it is.
+        was_freed: Whether it was freed when it was first met.
+        observes: Whether nobody but who watches the run can reach it.
         shape: How it is read and written.
         place: Its number; unset if the run has made it.
         first, refers_first, told_first: Its content at the beginning of a run, to which
@@ -69,12 +73,14 @@ class HeapObject:
         "kind",
         "last",
         "names",
+        "observes",
         "place",
         "refers_first",
         "shape",
         "thing",
         "told_first",
         "told_last",
+        "was_freed",
     )
 
     refers_first: list[Any]
@@ -86,12 +92,16 @@ class HeapObject:
         self.kind = type(thing)
         self.shape: Shape = shape_of(self.kind)
         self.place = -1
+        self.observes = False
+        self.was_freed = is_reclaimed(thing)
         self.first: list[Any] = []
         self.last: list[Any] | None = None
         self.names: tuple[str, ...] = ()
         self.attributes: dict[str, Any] | None = None
         self.holders: list[Any] = [thing]
-        self.dicts: list[dict[Any, Any]] = [thing] if isinstance(thing, dict) else []
+        self.dicts: list[dict[Any, Any]] = (
+            [thing] if issubclass(self.kind, dict) else []
+        )
         if self.kind.__dictoffset__:
             # The dictionary of its attributes, or it would be all that is seen.
             attributes = object.__getattribute__(thing, "__dict__")
@@ -181,21 +191,30 @@ class Heap:
     """The mutable objects reachable from the tasks.
 
     Args:
-        roots: Where to begin: bodies of tasks, and whoever watches the run. No task
-            has begun.
+        roots: Where to begin: bodies of tasks. No task has begun.
+        observers: Those who watch the run. What only they can reach decides nothing but
+            what they say: the order of their dictionaries is no state.
 
     Raises:
         CannotTellError: Something reachable cannot be told.
     """
 
-    def __init__(self, roots: Iterable[object]) -> None:
+    def __init__(
+        self, roots: Iterable[object], observers: Iterable[object] = ()
+    ) -> None:
         self._values = Values(self._refer)
         self._made: dict[int, HeapObject] = {}
         self._objects: list[HeapObject] = []
         self._groups: list[Group] = []  # of those that were ever changed
         self._met: list[HeapObject] = []
+        self._observing = False
         self._values.encode(roots)
         self._objects = self._find()
+        known = {id(each.thing) for each in self._objects}
+        self._observing = True
+        self._values.encode(observers)
+        self._objects += [e for e in self._find() if id(e.thing) not in known]
+        self._observing = False
         for place, each in enumerate(self._objects):
             self._values.know(each.thing, ("@", place))
         self._made.clear()
@@ -294,7 +313,7 @@ class Heap:
 
     def tell_object(self, each: HeapObject) -> Told:
         """What is in an object."""
-        if type(each.thing) is not each.kind:
+        if type(each.thing) is not each.kind or each.was_freed:
             return FREED
         if not each.is_changed():
             return each.told_last
@@ -319,7 +338,12 @@ class Heap:
         shape = each.shape
         self._met = []
         self._values.named = 0
-        told = self._values.encode(shape.state(shape.read(each.thing)))
+        content = shape.state(shape.read(each.thing))
+        self._observing = each.observes
+        if each.observes and type(each.thing) in DICTS:
+            content = _by_key(each.thing)
+        told = self._values.encode(content)
+        self._observing = False
         if shape.name == "set":
             told.sort(key=repr)
         text = marshal.dumps((shape.name, *told), 0)
@@ -339,12 +363,22 @@ class Heap:
         each = self._made.get(id(thing))
         if each is None:
             each = self._made[id(thing)] = HeapObject(thing)
+            each.observes = self._observing
         self._met.append(each)
         return HOLE
 
 
 OPAQUE = (bytearray, array, random.Random)
 """Their content is no object that the garbage collector sees."""
+
+DICTS = frozenset({dict, defaultdict, OrderedDict, Counter})
+
+
+def _by_key(thing: dict[Any, Any]) -> list[Any]:
+    """Keys, then values, in the order of the keys."""
+    items = sorted(thing.items(), key=lambda item: repr(item[0]))
+    return [*(key for key, _ in items), *(value for _, value in items)]
+
 
 HOLE = "+"
 FREED = Told(b"freed", (), 0)

@@ -92,7 +92,7 @@ class Instance:
         self.scheduler, self.watch = program.build(StepwiseScheduler)
         self.scheduler.trace.flush()
         bodies = [task.body for task in self.scheduler.tasks]
-        self.heap = Heap([*bodies, *self.watch.state()])
+        self.heap = Heap(bodies, self.watch.state())
         self._running = False
 
     def begin(self, *, told: bool = False) -> None:

@@ -70,9 +70,8 @@ class SampleSearch:
     ) -> None:
         self.scheduler, self.watch = program.build(_Driven)
         self.scheduler.trace.flush()
-        heap = Heap(
-            [*(task.body for task in self.scheduler.tasks), *self.watch.state()]
-        )
+        bodies = [task.body for task in self.scheduler.tasks]
+        heap = Heap(bodies, self.watch.state())
         self.executions = 0
         self.steps = 0
         self.failures = 0

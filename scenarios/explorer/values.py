@@ -162,7 +162,7 @@ class Values:
                     else functools.partial(_as, name, base)
                 )
         if is_reclaimed(value):
-            return lambda _: ("freed", name)
+            return self._refer  # whoever refers to it tells the same as before
         if kind in BUILT_IN:
             return self._refer
         if kind.__flags__ & _HEAP_TYPE and not _is_native(kind):

@@ -19,6 +19,7 @@ import pytest
 from rcu.operation import Location
 from rcu.reclaim import Reclaimable, is_reclaimed, reclaim
 from rcu.schedule.scheduler import Scheduler
+from rcu.schedule.stepwise import StepwiseScheduler
 from rcu.schedule.task import Body
 from scenarios.explorer.heap import Heap
 from scenarios.explorer.values import CannotTellError
@@ -441,3 +442,42 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
     told = fingerprints("0")
     assert len(set(told.split())) == 3
     assert fingerprints("1") == told
+
+
+async def test_who_watches_may_remember_in_any_order() -> None:
+    class Watcher:
+        def __init__(self) -> None:
+            self.seen: dict[str, int] = {}
+
+    def told(first: str, second: str, *, watches: bool) -> list[bytes]:
+        watcher = Watcher()
+        heap = Heap([], [watcher]) if watches else Heap([watcher])
+        watcher.seen[first] = watcher.seen[second] = 1
+        return [told.text for _, told in heap.tell_changes()]
+
+    assert told("a", "b", watches=True) == told("b", "a", watches=True)
+    assert told("a", "b", watches=False) != told("b", "a", watches=False)
+
+
+async def test_who_refers_to_a_freed_object_tells_the_same_as_before() -> None:
+    class Holder:
+        def __init__(self) -> None:
+            self.node: Node | None = None
+
+    scheduler = StepwiseScheduler(cpus=1)
+    holder = Holder()
+    heap = Heap([holder])
+    holder.node = Node(1)
+    ((_, before),) = heap.tell_changes()
+    assert heap.tell_object(before.objects[0]).text != b"freed"
+    reclaim(scheduler, holder.node, "node")
+    ((_, after),) = heap.tell_changes()
+    assert after.text == before.text
+    assert heap.tell_object(after.objects[0]).text == b"freed"
+    heap.restore()
+    reclaimed = Node(2)
+    reclaim(scheduler, reclaimed, "node")
+    holder.node = reclaimed
+    ((_, met_later),) = heap.tell_changes()
+    assert met_later.text == before.text
+    assert heap.tell_object(met_later.objects[0]).text == b"freed"
