@@ -10,6 +10,7 @@ import trio
 from hypothesis import example, given, settings
 
 from rcu.schedule.pool import TaskPool, open_pool
+from scenarios.explorer.runs import EveryOrder
 from scenarios.strategies.pct import Pct
 from scenarios.strategies.pos import Pos
 from scenarios.strategies.random_walk import RandomWalk
@@ -25,7 +26,6 @@ from tests.scenarios.strategies.small_programs import (
     programs,
     trace_of,
 )
-from tests.support.exploring import EveryOrder
 
 STEPS = 6
 """Of a small program at most; it has 90 orders at most then."""
