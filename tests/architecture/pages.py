@@ -167,9 +167,10 @@ def _run(
     command: list[str], folder: Path, text: str
 ) -> subprocess.CompletedProcess[str]:
     programs = Path(sys.executable).parent
+    # Nothing else is passed on: pytest, for one, prints more where CI is set.
     environment = {
-        **os.environ,
         "PATH": f"{programs}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(folder),
         "LC_ALL": "C.UTF-8",
         "PYTHONDONTWRITEBYTECODE": "1",
     }
