@@ -47,7 +47,7 @@ QUICK = "--quick" in sys.argv
 ROUNDS = 3 if QUICK else 7
 RUNS = 1_000 if QUICK else 5_000
 COUNTED = 200_000_000
-JOB_RUNS = 20_000 if QUICK else 300_000
+JOB_RUNS = 20_000 if QUICK else 1_000_000
 READERS = 2
 
 TARGET_RATE = 25_000

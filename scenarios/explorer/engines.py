@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import pickle
 import signal
+import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator
@@ -23,6 +24,13 @@ from scenarios.explorer.units import Done, Slice, do
 
 REACHED_WITHIN = "5s"
 """How long a scheduler may take to answer."""
+
+SWITCH_INTERVAL = 0.000_5
+"""Seconds after which a search here lets the threads run that talk to the workers.
+
+To hand over one slice takes them some twenty turns; at Python's own 5 ms for each, a
+worker waits for the next slice as long as it takes to do one.
+"""
 
 
 @attrs.define
@@ -131,6 +139,8 @@ class Processes(_ExecutorEngine):
         self.workers = jobs - 1
 
     def _open(self) -> Executor:
+        self._switch_interval = sys.getswitchinterval()
+        sys.setswitchinterval(SWITCH_INTERVAL)
         return ProcessPoolExecutor(
             self.workers,
             mp_context=multiprocessing.get_context("spawn"),
@@ -141,6 +151,12 @@ class Processes(_ExecutorEngine):
         """See `Engine.submit`."""
         with _no_interrupt():  # a worker that begins here inherits that
             return super().submit(sent)
+
+    def close(self) -> None:
+        """See `Engine.close`."""
+        if self._executor is not None:
+            sys.setswitchinterval(self._switch_interval)
+        super().close()
 
 
 @contextmanager
