@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -129,11 +129,14 @@ class Judge:
 
     Args:
         must_exercise: Ids of the checkers without which the run means nothing.
+        without: Ids of checkers that do not look.
     """
 
     not_state: ClassVar[tuple[str, ...]] = ("_calls", "_grace_periods")
 
-    def __init__(self, must_exercise: Iterable[str] = ()) -> None:
+    def __init__(
+        self, must_exercise: Iterable[str] = (), without: Collection[str] = ()
+    ) -> None:
         self._must_exercise = tuple(must_exercise)
         self.history = History()
         self._results = ResultsMatch(self.history)
@@ -145,8 +148,9 @@ class Judge:
         self._grace_periods = 0
         self._of_no_checker: list[Violation] = []
         self._table: dict[type[Event], list[Callable[[Record, Any], None]]] = {}
-        for checker in self._checkers.values():
-            self._add(checker.handlers())
+        for id_, checker in self._checkers.items():
+            if id_ not in without:
+                self._add(checker.handlers())
         self._add({RegionReturned: self._returned, GracePeriodEnded: self._ended})
         self._add({RuleWasBroken: self._rule_was_broken, RuleHeld: self._rule_held})
         # Last, so that checkers see the state before the event.

@@ -60,18 +60,23 @@ class MachineProgram(Program):
 
     Args:
         plan: What is run.
+        judged: Whether checkers look on.
+        without: Those that do not.
     """
 
-    def __init__(self, plan: Plan, *, judged: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, *, judged: bool = True, without: Collection[str] = ()
+    ) -> None:
         self.name = plan.scenario.name
         self.digest = plan.digest
         self.plan = plan
         self.judged = judged
+        self.without = tuple(without)
 
     def build(self, make: Callable[..., SchedulerT]) -> tuple[SchedulerT, Watch]:
         """See `Program.build`."""
         plan = self.plan
-        judge = Judge(plan.scenario.must_exercise)
+        judge = Judge(plan.scenario.must_exercise, self.without)
         watch = JudgeWatch(judge)
         trace = Trace(watch.read) if self.judged else Trace()
         scheduler = make(trace, cpus=plan.scenario.cpus, budget=plan.scenario.budget)

@@ -19,6 +19,7 @@ FAMILIES = {
     "protocol",
     "race",
     "set-memory-region",
+    "small",
     "trace",
 }
 CATALOGUE = entries()["dual-set-swap"].parent
