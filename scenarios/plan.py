@@ -30,6 +30,7 @@ class Plan:
         memslots: How the VM keeps its slots, ``tree`` or ``array``; see
             `scenarios.kinds`.
         parts: Of which classes the machine is built.
+        mutant: What is broken on purpose in them; empty if nothing is.
     """
 
     scenario: Scenario
@@ -43,6 +44,7 @@ class Plan:
     mode: str = "controlled"
     memslots: Literal["tree", "array"] = "tree"
     parts: Parts = attrs.field(factory=Parts)
+    mutant: str = ""
 
 
 def digest_of(path: Path) -> str:

@@ -48,6 +48,7 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         vcpus: How many vCPUs there were.
         strategy, seed, mode: Who had decided who goes next.
         memslots: How the VM kept its slots.
+        mutant: What was broken on purpose; empty if nothing was.
         verdict: What the run had shown.
         finding: What was broken; None if nothing was.
         whole: Whether the run was over behind the last step.
@@ -68,6 +69,7 @@ class Schedule(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     seed: Annotated[int, msgspec.Meta(ge=0, le=(1 << 63) - 1)]
     mode: Literal["controlled", "trio"]
     memslots: Literal["tree", "array"] = "tree"
+    mutant: str = ""
     verdict: Literal["holds", "violation", "inconclusive"]
     finding: Expected | None = None
     whole: bool = True

@@ -11,27 +11,19 @@ import attrs
 from rich.console import Console
 from rich.text import Text
 
-from rcu.errors import SimulatorBug
-from rcu.schedule.report import Ending
 from scenarios.checkers.judge import Verdict
 from scenarios.cli import output, terminal
-from scenarios.cli.keeping import EXPLORE, folder, schedule_of
+from scenarios.cli.keeping import EXPLORE, folder, keep_order
 from scenarios.cli.terminal import hang, one_line
 from scenarios.explorer.blocks import tell_blocks
 from scenarios.explorer.exploration import Answer, Progress, Question, Shown
 from scenarios.explorer.program import Program
 from scenarios.explorer.story import Story, tell
 from scenarios.plan import Plan
-from scenarios.runner import run
-from scenarios.schedule_file import Expected, write_schedule
 from scenarios.strategies.by_name import SAMPLERS
-from scenarios.strategies.replay import Replay
 
 NARROW = 88
 """Columns of a story that goes to no terminal."""
-
-_OF_MANY_STEPS = ("livelock", "starvation")
-"""Findings that no single state shows, so that no run that ends can show them."""
 
 
 @attrs.frozen
@@ -82,28 +74,10 @@ def tell_all(
         if number > 1:
             place = first.with_name(f"{first.stem}.{number}{first.suffix}")
         story = tell(program, shown.finding, shown.order)
-        _keep(plan, question, shown, place)
+        by = attrs.evolve(plan, strategy=question.strategy, seed=shown.seed or 0)
+        keep_order(by, shown.order, shown.finding, place)
         told.append(Told(shown, story, place))
     return told
-
-
-def _keep(plan: Plan, question: Question, shown: Shown, path: Path) -> None:
-    """Write the schedule of an order.
-
-    Raises:
-        InputError: It cannot be written.
-        SimulatorBug: The order does not show its finding when it is run.
-    """
-    plan = attrs.evolve(plan, strategy=question.strategy, seed=shown.seed or 0)
-    result = run(plan, order=Replay(shown.order, whole=False))
-    schedule = schedule_of(result, whole=result.report.ending is not Ending.STOPPED)
-    finding = shown.finding
-    expected = Expected(finding.checker, finding.seen)
-    if schedule.finding != expected and finding.checker not in _OF_MANY_STEPS:
-        raise SimulatorBug(
-            f"an order that shows {expected} shows {schedule.finding} when it is run"
-        )
-    write_schedule(path, schedule)
 
 
 # Text.

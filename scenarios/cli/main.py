@@ -40,6 +40,7 @@ COMMANDS = {
     "describe": ("catalogue:describe", "Say what a scenario or a trace does."),
     "run": ("run:run", "Run a scenario or a recorded trace once and judge it."),
     "explore": ("explore:explore", "Search the orders in which tasks can run."),
+    "mutants": ("mutants:app", "Break the protocol on purpose, and see who notices."),
     "replay": ("replay:replay", "Make a run happen again, step by step."),
     "check": ("check:check", "Judge logs that runs have left, from the logs alone."),
     "parity": ("parity:parity", "Ask the running kernel and the model the same."),
@@ -47,6 +48,9 @@ COMMANDS = {
 """Every command: where it lives below this package, and what it does."""
 
 for name, (place, text) in COMMANDS.items():
+    if place.endswith(":app"):  # commands of its own; they say how they want to look
+        app.command(f"scenarios.cli.{place}", name=name, help=text)
+        continue
     # Only their help has more than single lines; to render it takes 40 ms to import.
     app.command(f"scenarios.cli.{place}", name=name, help=text, help_format="markdown")
 

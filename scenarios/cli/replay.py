@@ -61,16 +61,7 @@ def replay(
         )
     refuse_to_overwrite(schedule, log)
     refuse_to_overwrite(find(kept.source), log)
-    plan = plan_for(
-        kept.source,
-        vcpus=kept.vcpus,
-        vm=kept.vm or None,
-        strategy=kept.strategy,
-        seed=kept.seed,
-        mode=kept.mode,
-        max_calls=sys.maxsize,  # the run was allowed to read them
-    )
-    plan = with_memslots(plan, kept.memslots)
+    plan = _plan(kept)
     if plan.digest != kept.scenario_digest:
         raise ReplayDivergedError(
             0, f"{kept.source} is not what it was when {schedule} was recorded"
@@ -97,6 +88,29 @@ def replay(
     if kept.model_digest != model_digest():
         output.print_notes([f"{_OTHER_MODEL}, and goes the same way in this one"])
     return BY_VERDICT[verdict.value]
+
+
+def _plan(kept: Schedule) -> Plan:
+    """What was run.
+
+    Raises:
+        InputError: It is no longer there.
+    """
+    plan = plan_for(
+        kept.source,
+        vcpus=kept.vcpus,
+        vm=kept.vm or None,
+        strategy=kept.strategy,
+        seed=kept.seed,
+        mode=kept.mode,
+        max_calls=sys.maxsize,  # the run was allowed to read them
+    )
+    plan = with_memslots(plan, kept.memslots)
+    if not kept.mutant:
+        return plan
+    from scenarios.mutants.registry import with_mutant  # noqa: PLC0415 - all of them
+
+    return with_mutant(plan, kept.mutant)
 
 
 _OTHER_MODEL = "the schedule was recorded in another version of the model"

@@ -144,7 +144,7 @@ class Processes(_ExecutorEngine):
         return ProcessPoolExecutor(
             self.workers,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin_worker,
+            initializer=begin_worker,
         )
 
     def submit(self, sent: Sent) -> Future[Done]:
@@ -172,7 +172,7 @@ def _no_interrupt() -> Iterator[None]:
         signal.signal(signal.SIGINT, handler)
 
 
-def _begin_worker() -> None:
+def begin_worker() -> None:
     """Leave Ctrl-C to the parent, and end with it even if it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

@@ -18,6 +18,7 @@ import attrs
 from scenarios.errors import InputError
 from scenarios.mutants import families
 from scenarios.mutants.mutant import Limit, Mutant
+from scenarios.plan import Plan
 
 
 @attrs.frozen
@@ -33,6 +34,11 @@ class Registered:
     mutant: Mutant
     family: str
     source: str = ""
+
+    @property
+    def name(self) -> str:
+        """What `one` finds it by."""
+        return f"{self.source}:{self.mutant.id}" if self.source else self.mutant.id
 
 
 @cache
@@ -63,7 +69,8 @@ def chosen(names: Iterable[str]) -> list[Registered]:
     """The mutants that the user names.
 
     Args:
-        names: Ids, with or without ``#``; families; Python files. None means all.
+        names: Ids, with or without ``#``; families; Python files, with or without
+            ``:`` and an id behind them. None means all.
 
     Raises:
         InputError: A name means nothing, or a file has no mutant.
@@ -88,11 +95,13 @@ def one(name: str) -> Registered:
     return found[0]
 
 
-def again(source: str, id_: str) -> Registered:
-    """The mutant that another process has registered."""
-    if not source:
-        return registered()[id_]
-    return next(each for each in _read(Path(source)) if each.mutant.id == id_)
+def with_mutant(plan: Plan, name: str) -> Plan:
+    """The plan with a mutant's parts.
+
+    Raises:
+        InputError: See `one`.
+    """
+    return attrs.evolve(plan, parts=one(name).mutant.parts, mutant=name)
 
 
 def _named(name: str) -> list[Registered]:
@@ -101,6 +110,11 @@ def _named(name: str) -> list[Registered]:
         return list(known.values())
     if name.endswith(".py"):
         return _read(Path(name))
+    path, _, id_ = name.rpartition(":")
+    if path.endswith(".py"):
+        if found := [each for each in _read(Path(path)) if each.mutant.id == id_]:
+            return found
+        raise InputError(f"{path}: has no mutant {id_!r}")
     id_ = name.removeprefix("#")
     if id_ in known:
         return [known[id_]]

@@ -23,7 +23,7 @@ from scenarios.planner import plan_for
 Fate = Literal["killed", "survived", "misjudged"]
 
 MOST_STEPS = 400_000
-"""Steps after which a twin is no longer tried in every order, but as its mutants are."""
+"""Steps after which a twin is tried as its mutants are, no longer in every order."""
 
 
 @attrs.frozen(kw_only=True)
@@ -94,23 +94,26 @@ class TwinTried:
     seconds: float
 
 
-def plan_of(mutant: Mutant) -> Plan:
+def plan_of(registered: Registered) -> Plan:
     """The run of a mutant.
 
     Raises:
         InputError: There is no such scenario.
     """
-    return attrs.evolve(plan_for(mutant.scenario), parts=mutant.parts)
+    mutant = registered.mutant
+    return attrs.evolve(
+        plan_for(mutant.scenario), parts=mutant.parts, mutant=registered.name
+    )
 
 
-def program_of(mutant: Mutant, without: Collection[str] = ()) -> MachineProgram:
+def program_of(registered: Registered, without: Collection[str] = ()) -> MachineProgram:
     """What is searched.
 
     Args:
-        mutant: The mutant.
+        registered: The mutant.
         without: Checkers that do not look.
     """
-    return MachineProgram(plan_of(mutant), without=without)
+    return MachineProgram(plan_of(registered), without=without)
 
 
 def try_mutant(registered: Registered, without: Collection[str] = ()) -> Tried:
@@ -123,7 +126,7 @@ def try_mutant(registered: Registered, without: Collection[str] = ()) -> Tried:
     mutant = registered.mutant
     began = time.perf_counter()
     question = _question(mutant, max_fail=0 if without else 1)
-    answer = explore(program_of(mutant, without), question)
+    answer = explore(program_of(registered, without), question)
     shown = _shortest(answer, without)
     seconds = time.perf_counter() - began
     if shown is None:
@@ -156,9 +159,7 @@ def try_mutant(registered: Registered, without: Collection[str] = ()) -> Tried:
 def _question(mutant: Mutant, max_fail: int = 1) -> Question:
     if mutant.preemptions is None:
         return Question(seeds=mutant.seeds, max_fail=max_fail)
-    return Question(
-        strategy=BOUNDED, preemptions=mutant.preemptions, max_fail=max_fail
-    )
+    return Question(strategy=BOUNDED, preemptions=mutant.preemptions, max_fail=max_fail)
 
 
 def _shortest(answer: Answer, without: Collection[str]) -> Shown | None:
