@@ -1,8 +1,8 @@
-"""How often each sampler shows what is broken, beside a separate simulation.
+"""How often each sampler shows what is broken, beside two who have nothing in common.
 
-The simulation is a transition system of the same protocol with samplers of its own;
-each of its rates comes from 40,000 runs. A rate agrees if the difference is one that
-chance makes in 99.9 % of such pairs.
+One is a simulation that is run here, `benchmarks.delete_simulation`; the other are the
+published rates of a survey, each taken to come from 40,000 runs. Two rates agree if
+their difference is one that chance makes in 99.9 % of such pairs.
 """
 
 from __future__ import annotations
@@ -12,11 +12,13 @@ from math import sqrt
 
 import trio
 
+from benchmarks import delete_simulation as simulation
 from benchmarks.harness import show
 from rcu.schedule.pool import TaskPool, open_pool
 from scenarios.explorer.measure import measure
 from scenarios.explorer.sampling import SampleSearch
 from scenarios.strategies.by_name import SAMPLERS, Options
+from scenarios.strategies.lengths import Lengths
 from scenarios.strategies.sampler import Sampler
 from tests.scenarios.explorer import chances
 from tests.scenarios.explorer.broken_deletes import BROKEN, BrokenDelete
@@ -24,6 +26,7 @@ from tests.scenarios.explorer.searching import search
 
 READERS = 2
 THEIR_RUNS = 40_000
+SIMULATED = 40_000
 Z = 3.29
 """Standard deviations that hold 99.9 %."""
 
@@ -44,15 +47,29 @@ def sampler(told: str) -> Sampler:
     return SAMPLERS[name](0, Options(depth=int(depth or 3)))
 
 
-async def hits(pool: TaskPool, told: str, broken: str, runs: int) -> int:
+async def hits(
+    pool: TaskPool, told: str, broken: str, lengths: Lengths, runs: int
+) -> int:
     """In how many of so many runs the broken protocol shows it."""
     program, strategy = BrokenDelete(BROKEN[broken], READERS), sampler(told)
-    strategy.learn(await measure(program, pool))
+    strategy.learn(lengths)
     sampled = SampleSearch(program, pool, strategy, range(runs))
     await sampled.begin()
     while sampled.advance(1_000_000):
         sampled.orders.clear()
     return sampled.failures
+
+
+def simulated(told: str, broken: str, lengths: Lengths, runs: int) -> int:
+    """The same of the simulation."""
+    name, _, depth = told.partition(" ")
+    samplers: dict[str, simulation.Sampler] = {
+        "random": simulation.walk,
+        "pos": simulation.pos,
+        "urw": simulation.urw(lengths.steps),
+        "pct": simulation.pct(int(depth or 3), lengths.choices),
+    }
+    return simulation.hits(broken, READERS, samplers[name], runs)
 
 
 def band(count: int, runs: int) -> tuple[float, float]:
@@ -63,10 +80,10 @@ def band(count: int, runs: int) -> tuple[float, float]:
     return max(0.0, middle - half), middle + half
 
 
-def agreement(count: int, runs: int, theirs: float) -> str:
+def agreement(count: int, runs: int, theirs: float, their_runs: int) -> str:
     """Whether chance alone makes such a difference."""
-    both = (count + theirs * THEIR_RUNS) / (runs + THEIR_RUNS)
-    deviation = sqrt(both * (1 - both) * (1 / runs + 1 / THEIR_RUNS))
+    both = (count + theirs * their_runs) / (runs + their_runs)
+    deviation = sqrt(both * (1 - both) * (1 / runs + 1 / their_runs))
     difference = count / runs - theirs
     if abs(difference) <= Z * deviation:
         return "agrees"
@@ -84,20 +101,25 @@ def show_exact() -> None:
 def main(runs: int) -> None:
     """Every sampler on every broken protocol."""
 
-    async def each(tell: Callable[[str, str, int, float], None]) -> None:
+    async def each(tell: Callable[[str, str, int, int, float], None]) -> None:
         async with open_pool() as pool:
             for told, rates in THEIRS.items():
                 for broken, theirs in zip(BROKEN, rates, strict=True):
-                    tell(told, broken, await hits(pool, told, broken, runs), theirs)
+                    program = BrokenDelete(BROKEN[broken], READERS)
+                    lengths = await measure(program, pool)
+                    count = await hits(pool, told, broken, lengths, runs)
+                    again = simulated(told, broken, lengths, SIMULATED)
+                    tell(told, broken, count, again, theirs)
 
-    def tell(told: str, broken: str, count: int, theirs: float) -> None:
+    def tell(told: str, broken: str, count: int, again: int, theirs: float) -> None:
         low, high = band(count, runs)
+        rate = again / SIMULATED
         show(
             f"{told}, {broken}",
             f"{count / runs:.4f}",
             f"[{low:.4f} .. {high:.4f}]",
-            f"simulation {theirs:.4f}",
-            agreement(count, runs, theirs),
+            f"simulation {rate:.4f} {agreement(count, runs, rate, SIMULATED)}",
+            f"survey {theirs:.4f} {agreement(count, runs, theirs, THEIR_RUNS)}",
         )
 
     print(f"Share of {runs:,} runs with {READERS} readers, band of 99.9 %")
