@@ -23,6 +23,9 @@ class Question:
             further; otherwise each trace is run once.
         preemptions: `bounded`: the most that are tried; as many as there can be if
             None.
+        fewest: What makes an order short before its steps do: the ``switches`` from
+            one task to another, or, of `bounded`, the ``preemptions``, which costs no
+            further search.
         seeds: Samplers: one for each order.
         sticky, depth: Of the samplers that have them; see `SAMPLERS`.
         max_fail: After how many findings to stop; never if 0.
@@ -33,6 +36,7 @@ class Question:
     strategy: str = "pos"
     prune: bool = True
     preemptions: int | None = None
+    fewest: Literal["switches", "preemptions"] = "switches"
     seeds: range = range(10_000)
     sticky: float = 0.0
     depth: int = 3
@@ -48,8 +52,9 @@ class Shown:
     Attributes:
         finding: What shows.
         order: Who makes each step, as task indexes.
-        quality: ``minimal`` if no order of fewer blocks, or of as many and fewer steps,
-            shows anything; ``shrunk`` if it is only the shortest that was found.
+        quality: ``minimal`` if no order of fewer blocks (or preemptions; see
+            `Question.fewest`), or of as many and fewer steps, shows anything;
+            ``shrunk`` if it is only the shortest that was found.
         preemptions: Switches away from tasks that could have gone on.
         blocks: How many times in a row one task makes steps.
         seed: From a sampler: of the first order that showed it, or something worth a

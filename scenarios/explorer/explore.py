@@ -235,7 +235,9 @@ class _Exploration:
         shown: dict[Finding, Shown] = {}
         for number, (finding, (order, seed)) in enumerate(found.items()):
             wanted = None if any_ else finding
-            search = self._shortest(driver, number, wanted, len(found))
+            search = self._shortest_known()
+            if search is None:
+                search = self._shortest(driver, number, wanted, len(found))
             short = [order for order, _ in search.found.values()] if search else []
             run = trio.run(self._replay, (short or [order])[0])
             assert run.finding is not None
@@ -253,6 +255,13 @@ class _Exploration:
             for each in trio.run(self._endless)
         }
         return [*shown.values()]
+
+    def _shortest_known(self) -> Bounded | None:
+        """The search that was made, if it has found the shortest order already."""
+        main = self._main
+        if self._question.fewest == "preemptions" and isinstance(main, Bounded):
+            return main
+        return None
 
     def _shortest(
         self, driver: Driver, number: int, wanted: Finding | None, count: int

@@ -34,11 +34,13 @@ class Loop:
         steps: The order of one round.
         spins_for: Tasks that could go on throughout and never do, by index. Everybody
             else makes a step in the round, or cannot at some place of it.
+        passed_by: Tasks that could go on at some place and never do, by index.
     """
 
     before: tuple[int, ...]
     steps: tuple[int, ...]
     spins_for: tuple[int, ...]
+    passed_by: tuple[int, ...] = attrs.field(default=(), eq=False)
 
     @property
     def is_livelock(self) -> bool:
@@ -48,6 +50,9 @@ class Loop:
 
 def livelocks(search: StateSearch) -> list[tuple[Finding, Loop]]:
     """The loops that a fair scheduler need not leave though somebody has not ended.
+
+    Locks are fair, too: whoever waits for one has it some time, if it is free time and
+    again.
 
     Args:
         search: Finished; with ``symmetric=False``. Its instance is used
@@ -71,6 +76,8 @@ def _tell(loop: Loop, instance: Instance) -> Finding | None:
     scheduler = instance.scheduler
     scheduler.follow(loop.before)
     if all(task.finished or task.daemon for task in scheduler.tasks):
+        return None
+    if any(scheduler.tasks[index].op.verb == "acquire" for index in loop.passed_by):
         return None
     steps = []
     for index in loop.steps:
@@ -174,6 +181,7 @@ def _loop(steps: list[Steps], part: set[int]) -> Loop:
         tuple(task for task, _ in before),
         tuple(task for task, _ in walk),
         tuple(sorted(throughout - taking_part)),
+        tuple(sorted(set().union(*ready.values()) - taking_part)),
     )
 
 

@@ -62,11 +62,14 @@ class Program(ABC):
         digest: Changes when it changes, or the model does.
         interchangeable: Whether tasks with the same body may stand for each other: no
             state tells them apart but by the tasks themselves.
+        without: Checkers whose findings end a run and count for nothing; only
+            ``bounded`` and the samplers ask.
     """
 
     name: str
     digest: str = ""
     interchangeable: bool = False
+    without: Collection[str] = ()
 
     @abstractmethod
     def build(self, make: Callable[..., SchedulerT]) -> tuple[SchedulerT, Watch]:

@@ -270,6 +270,9 @@ class BoundedSearch:
         return self.found is None or (self.level, steps) < self.found.length
 
     def _find(self, finding: Finding, order: bytearray) -> None:
-        is_wanted = self.wanted is None or finding == self.wanted
+        if self.wanted is None:
+            is_wanted = finding.checker not in self.instance.program.without
+        else:
+            is_wanted = finding == self.wanted
         if is_wanted and self._may_be_shorter(len(order)):
             self.found = Counterexample(finding, tuple(order), self.level)

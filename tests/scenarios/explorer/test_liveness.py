@@ -109,6 +109,41 @@ async def test_spinning_until_another_has_written_is_no_livelock() -> None:
     ]
 
 
+class Retrying:
+    """One looks again and again, under a lock that the other needs to write."""
+
+    def __init__(self, scheduler: Scheduler) -> None:
+        self.point = scheduler.point
+        self.lock = Mutex(scheduler, "lock")
+        self.at = Location("done")
+        self.done = False
+
+    async def look(self) -> None:
+        done = False
+        while not done:
+            async with self.lock:
+                await self.point(self.at.read)
+                done = self.done
+
+    async def write(self) -> None:
+        async with self.lock:
+            await self.point(self.at.write)
+            self.done = True
+
+
+def retrying(scheduler: Scheduler) -> Sequence[Body]:
+    shared = Retrying(scheduler)
+    return [shared.look, shared.write]
+
+
+async def test_locks_are_fair_so_retrying_under_one_is_no_livelock() -> None:
+    there, found = await look(Bodies(retrying))
+    assert not found
+    (loop,) = there
+    assert loop.spins_for == ()
+    assert loop.passed_by == (1,)
+
+
 async def test_spinning_for_what_nobody_will_write_is_a_livelock() -> None:
     _, found = await look(SmallProgram(case("spin0", "write1=1")))
     assert [(finding.seen, loop) for finding, loop in found] == [
