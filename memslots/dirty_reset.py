@@ -31,6 +31,17 @@ class RingReset(DirtyTracking):
             self._scheduler.emit(DirtyRingCollected(index, tuple(collected)))
         return collected
 
+    async def forge_dirty_entry(self, index: int, offset: int) -> None:
+        """What user space may do: make up an entry that it has collected, of slot 0.
+
+        Args:
+            index: Of whose ring, by vCPU.
+            offset: The page's place in the slot; any u64.
+        """
+        ring = self.rings[index]
+        await self._scheduler.point(ring.location.write)
+        ring.forge(0, offset)
+
     async def reset_dirty_rings(self, *, call: int | None = None) -> int:
         """What ``KVM_RESET_DIRTY_RINGS`` does.
 

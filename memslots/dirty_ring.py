@@ -137,6 +137,17 @@ class DirtyRing:
             self.fetch_index += 1
         return collected
 
+    def forge(self, slot: int, offset: int) -> None:
+        """What user space may do: make up an entry, and mark it to be reset.
+
+        Args:
+            slot: Slot id in the low 16 bits, address space above.
+            offset: The page's place in the slot; any u64.
+        """
+        entry = self.entry(self.fetch_index)
+        entry.slot, entry.offset, entry.state = slot, offset, EntryState.RESET
+        self.fetch_index += 1
+
     def take_harvested(self) -> tuple[int, int] | None:
         """Take back the next entry that user space has collected.
 

@@ -14,7 +14,7 @@ from typing import NoReturn, Protocol
 from memslots.arch import ArchHooks
 from memslots.dirty_bitmap import DirtyBitmap, Words
 from memslots.dirty_ring import ENTRY_BYTES, MAX_ENTRIES, DirtyRing
-from memslots.errors import DirtyLogError
+from memslots.errors import DirtyLogError, NoDirtyBitmap
 from memslots.profile import Profile
 from memslots.slot import LOG_DIRTY_PAGES, MemorySlot, SlotId
 from memslots.slot_set import Memslots
@@ -128,14 +128,30 @@ class DirtyTracking:
         if ring is not None:
             await self._scheduler.point(ring.location.write)
             ring.push(slot.as_id << 16 | slot.id, offset)
+            self.tell_marked(slot, offset, "ring")
         elif slot.dirty_bitmap is not None:
-            bitmap = slot.dirty_bitmap
-            await self._scheduler.point(bitmap.location.write)
-            bitmap.set_bit(offset)
-        else:
-            return
+            await self.set_dirty_bit(slot, offset)
+
+    async def set_dirty_bit(self, slot: MemorySlot, offset: int) -> None:
+        """Set the bit of a page in the bitmap of its slot.
+
+        Args:
+            slot: Was found to have a bitmap.
+            offset: The page's place in it.
+
+        Raises:
+            NoDirtyBitmap: It has none.
+        """
+        bitmap = slot.dirty_bitmap
+        if bitmap is None:
+            raise NoDirtyBitmap(f"page {offset} of {slot!r} has no bit: no bitmap")
+        await self._scheduler.point(bitmap.location.write)
+        bitmap.set_bit(offset)
+        self.tell_marked(slot, offset, "bitmap")
+
+    def tell_marked(self, slot: MemorySlot, offset: int, where: str) -> None:
+        """Tell the trace that a page was marked, in a ``bitmap`` or a ``ring``."""
         if self._scheduler.tracing:
-            where = "bitmap" if ring is None else "ring"
             self._scheduler.emit(
                 PageMarkedDirty(slot.as_id, slot.id, slot.serial, offset, where)
             )

@@ -42,6 +42,12 @@ class DirtyRingOverflow(RuleBroken):
     checker: ClassVar[str] = "no-dirty-page-lost"
 
 
+class NoDirtyBitmap(RuleBroken):
+    """A page was to be marked in the bitmap of a slot that has none."""
+
+    checker: ClassVar[str] = "arch-data-kept"
+
+
 class UnbalancedNotifier(RuleBroken):
     """An MMU-notifier section was ended more often than begun."""
 

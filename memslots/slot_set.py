@@ -200,7 +200,7 @@ class Memslots(Reclaimable):
             if old is not None:
                 self.gfn_tree.erase(old.gfn_node[idx])
             return
-        new.hva_node[idx].set_range(new.userspace_addr, new.last_hva)
+        self.set_hva_range(new)
         self.id_hash.add(new)
         self.hva_tree.insert(new.hva_node[idx])
         if old is not None and old.base_gfn == new.base_gfn:
@@ -209,6 +209,11 @@ class Memslots(Reclaimable):
             if old is not None:
                 self.gfn_tree.erase(old.gfn_node[idx])
             self.gfn_tree.insert(new.gfn_node[idx])
+
+    def set_hva_range(self, new: MemorySlot) -> None:
+        """Say where this set's hva node of ``new``, not in the set yet, will stand."""
+        node = new.hva_node[self.node_idx]
+        node.set_range(new.userspace_addr, new.last_hva)
 
     def check(self) -> None:
         """Walk the whole set.

@@ -110,17 +110,15 @@ class Update(Teardown):
 
         KVM: kvm_set_memory_region, virt/kvm/kvm_main.c
         """
-        vm = self.vm
-        vm.slots_lock.assert_held()
-        check_request(region, vm.profile, vm.address_space_count)
+        self.vm.slots_lock.assert_held()
+        self.check_request(region)
         as_id, slot_id = region.slot_id
         active = await self.active_memslots(as_id)
         old = self.current_memslot(active, slot_id)
-        change = classify(region, old, vm.nr_memslot_pages)
-        if change is None:
-            return None
+        change = self.classify(region, old)
         if change is Change.DELETE:
             await self.set_memslot(old, None, change)
+        if change is None or change is Change.DELETE:
             return change
         if change in {Change.CREATE, Change.MOVE}:
             self.check_overlap(active, region)
@@ -130,9 +128,17 @@ class Update(Teardown):
             await self.set_memslot(old, new, change)
         except MemoryRegionError:
             self.unbind_guest_memfd(new)
-            await vm.free_slot(new)
+            await self.vm.free_slot(new)
             raise
         return change
+
+    def check_request(self, region: Region) -> None:
+        """See `memslots.region.check_request`."""
+        check_request(region, self.vm.profile, self.vm.address_space_count)
+
+    def classify(self, region: Region, old: MemorySlot | None) -> Change | None:
+        """See `memslots.region.classify`."""
+        return classify(region, old, self.vm.nr_memslot_pages)
 
     async def active_memslots(self, as_id: int) -> Memslots:
         """The active set, its indexes about to be read.
@@ -304,11 +310,15 @@ class Update(Teardown):
         await self.replace_memslot(old, invalid)
         await self.swap_active_memslots(old.as_id)
         # Nobody can build translations from the slot any more: flush what there is.
-        await vm.arch.flush_shadow_memslot(old)
+        await self.flush_invalidated(old, invalid)
         await vm.slots_arch_lock.acquire()
         await self._scheduler.point(vm.arch_data.write)
         self.resync_arch(old, invalid)
         vm.tell_held(old)
+
+    async def flush_invalidated(self, old: MemorySlot, invalid: MemorySlot) -> None:
+        """Leave no translation that was made from ``old``."""
+        await self.vm.arch.flush_shadow_memslot(old)
 
     def resync_arch(self, old: MemorySlot, invalid: MemorySlot) -> None:
         """Take over arch data that was allocated while ``slots_arch_lock`` was free.

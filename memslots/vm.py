@@ -13,6 +13,7 @@ from memslots.dirty_log import DirtyLog
 from memslots.generation import advanced
 from memslots.guest_memfd import GuestMemfd
 from memslots.invalidations import Invalidations
+from memslots.io_bus import IoBuses
 from memslots.profile import X86_64_LINUX_6_18, Profile
 from memslots.region import Region
 from memslots.slot import LOG_DIRTY_PAGES, MemorySlot
@@ -37,6 +38,7 @@ class Vm:
         srcu: Makes the domain ``kvm->srcu``.
         arch: Makes the architecture's part.
         dirty_log: Makes what logs the guest's writes.
+        buses: Makes its I/O bus.
 
     Attributes:
         slots_lock: Serialises writers; never taken inside a read section.
@@ -52,6 +54,7 @@ class Vm:
         users_count: Who may still use the VM; the last one destroys it.
         dead: Whether the VM is being destroyed: every ioctl fails.
         dirty_log: What logs the guest's writes, and its ioctls.
+        buses: Devices that answer where no slot is.
         allocator: Hands out what slots own.
 
     KVM: struct kvm, include/linux/kvm_host.h
@@ -66,6 +69,7 @@ class Vm:
         srcu: Callable[[Scheduler, str], SrcuDomain] = SrcuDomain,
         arch: Callable[[Vm], ArchHooks] | None = None,
         dirty_log: Callable[[Vm], DirtyLog] = DirtyLog,
+        buses: Callable[[Scheduler, SrcuDomain, Mutex], IoBuses] = IoBuses,
     ) -> None:
         self.scheduler = scheduler
         self.profile = profile
@@ -96,6 +100,7 @@ class Vm:
         self.dead = False
         self.arch: ArchHooks = arch(self) if arch else PlainArch()
         self.dirty_log = dirty_log(self)
+        self.buses = buses(scheduler, self.srcu, self.slots_lock)
         self._serials = 0
         self._calls = 0
         if scheduler.tracing:

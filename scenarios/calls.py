@@ -7,11 +7,11 @@ from enum import Enum
 from typing import Final, Literal, get_args
 
 import attrs
-from attrs.validators import and_, ge, le, optional
+from attrs.validators import and_, deep_iterable, ge, le, optional
 
 from memslots.allocator import Allocation
 from memslots.region import Region
-from memslots.slot import LOG_DIRTY_PAGES, READONLY
+from memslots.slot import MemFlag
 from memslots.units import Gpa, Hva
 
 U64_MAX = (1 << 64) - 1
@@ -30,11 +30,12 @@ class Flag(Enum):
 
     LOG_DIRTY_PAGES = "log-dirty-pages"
     READONLY = "readonly"
+    GUEST_MEMFD = "guest-memfd"
 
     @property
     def bit(self) -> int:
         """Its bit in the flags of a request."""
-        return LOG_DIRTY_PAGES if self is Flag.LOG_DIRTY_PAGES else READONLY
+        return int(MemFlag[self.name])
 
 
 @attrs.frozen(kw_only=True)
@@ -46,7 +47,7 @@ class SlotSpec:
         guest_phys_addr: Where the guest sees it, in bytes.
         memory_size: In bytes.
         userspace_addr: Where the host has it, in bytes.
-        flags: None, one or both.
+        flags: None, one or several; ``guest-memfd`` is for calls.
     """
 
     slot: int = attrs.field(validator=U32)
@@ -132,10 +133,20 @@ class RegionCallSpec(SlotsSpec, CallSpec):
     Attributes:
         call: What it is.
         fail: An allocation of this call that fails.
+        guest_memfd: Which guest_memfd backs the slot, from 0, with that flag only; from
+            the start of the file on.
     """
 
     call: Literal["set-memory-region"] = SET_MEMORY_REGION
     fail: Allocation | None = None
+    guest_memfd: int = attrs.field(default=0, validator=ge(0))
+
+    @property
+    def region(self) -> Region:
+        """The request."""
+        if Flag.GUEST_MEMFD not in self.flags:
+            return super().region
+        return attrs.evolve(super().region, v2=True, guest_memfd=self.guest_memfd)
 
     @property
     def total(self) -> int:
@@ -150,10 +161,12 @@ class GetDirtyLogSpec(CallSpec):
     Attributes:
         call: What it is.
         slot: Slot id; address space times 65536 is added to it.
+        copy_out: Whether the caller's bitmap can be written.
     """
 
     call: Literal["get-dirty-log"]
     slot: int = attrs.field(validator=U32)
+    copy_out: bool = True
 
 
 @attrs.frozen(kw_only=True)
@@ -179,9 +192,12 @@ class ResetDirtyRingsSpec(CallSpec):
 
     Attributes:
         call: What it is.
+        forged: Pages of slot 0, by their place in it, of which user space tells each
+            ring that it has collected them.
     """
 
     call: Literal["reset-dirty-rings"]
+    forged: tuple[int, ...] = attrs.field(default=(), validator=deep_iterable(U64))
 
 
 @attrs.frozen(kw_only=True)
@@ -213,6 +229,19 @@ class RegisterDeviceSpec(CallSpec):
 
 
 @attrs.frozen(kw_only=True)
+class UnregisterDevicesSpec(CallSpec):
+    """The kernel takes all devices off the I/O bus.
+
+    Attributes:
+        call: What it is.
+        fail: Whether no smaller bus can be allocated, so that there is none then.
+    """
+
+    call: Literal["unregister-devices"]
+    fail: bool = False
+
+
+@attrs.frozen(kw_only=True)
 class WriteMemorySpec(CallSpec):
     """The VMM writes to its own memory, which no slot is asked about.
 
@@ -227,6 +256,19 @@ class WriteMemorySpec(CallSpec):
     hva: int = attrs.field(validator=U64)
     value: int = attrs.field(validator=U64)
     pages: int = attrs.field(default=1, validator=and_(ge(1), le(1 << 20)))
+
+
+@attrs.frozen(kw_only=True)
+class AgePageSpec(CallSpec):
+    """The VMM asks whether a page of its own was used, as page_idle lets it.
+
+    Attributes:
+        call: What it is.
+        hva: Host address of the page, in bytes.
+    """
+
+    call: Literal["age-page"]
+    hva: int = attrs.field(validator=U64)
 
 
 @attrs.frozen(kw_only=True)
@@ -279,7 +321,9 @@ OtherCall = (
     | ResetDirtyRingsSpec
     | ZapGfnRangeSpec
     | RegisterDeviceSpec
+    | UnregisterDevicesSpec
     | WriteMemorySpec
+    | AgePageSpec
     | PauseVcpusSpec
     | ResumeVcpusSpec
     | StopVcpusSpec

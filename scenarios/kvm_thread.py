@@ -11,8 +11,8 @@ from memslots.slot import SlotId
 from memslots.units import PAGE_SHIFT, PAGE_SIZE, Gfn, Gpa, Hva, Pages
 from memslots.update import Update
 from memslots.vm import Vm
-from rcu.srcu.counters import Callback
 from scenarios.calls import (
+    AgePageSpec,
     ClearDirtyLogSpec,
     DestroyVmSpec,
     GetDirtyLogSpec,
@@ -22,6 +22,7 @@ from scenarios.calls import (
     ResetDirtyRingsSpec,
     ResumeVcpusSpec,
     StopVcpusSpec,
+    UnregisterDevicesSpec,
     WriteMemorySpec,
     ZapGfnRangeSpec,
 )
@@ -31,16 +32,13 @@ from scenarios.scenario import (
     ReadSpec,
 )
 from vcpus.cached_reader import CachedReader
+from vcpus.cmma import Cmma
 from vcpus.guest_memory import GuestMemory, VmReader
 from vcpus.host_memory import HostMemory
 from vcpus.mmu_notifier import MmuNotifier
 from vcpus.pfn_cache import PfnCache
 from vcpus.shadow_mmu import ShadowMmu
 from vcpus.vcpu import Vcpu
-
-
-def _freed() -> None:
-    """Nothing is left to be done once nobody can be using an I/O bus."""
 
 
 class CalledVm(Protocol):
@@ -57,6 +55,8 @@ class CalledVm(Protocol):
     notifier: MmuNotifier
     vcpus: list[Vcpu]
     pause: Pause
+    pfn_cache: PfnCache
+    cmma: Cmma
 
     async def stop_vcpus(self) -> None:
         """Tell the vCPUs to leave, and wait until they have."""
@@ -70,16 +70,12 @@ class KvmThread:
 
     Args:
         machine: Whose thread it is.
-        name: What reports call it.
     """
 
-    def __init__(self, machine: CalledVm, name: str) -> None:
+    def __init__(self, machine: CalledVm) -> None:
         self.machine = machine
         self.vm = machine.vm
-        pfn_cache = PfnCache(
-            machine.memory, machine.mmu, machine.notifier.pfn_caches, f"gpc of {name}"
-        )
-        self._cached = CachedReader(machine.memory, pfn_cache)
+        self._cached = CachedReader(machine.memory, machine.pfn_cache)
         self._reader = VmReader(as_id=0)
         self._got: dict[int, dict[int, int]] = {}
 
@@ -103,14 +99,18 @@ class KvmThread:
         match what:
             case Region():
                 await self.machine.update.set_memory_region(what, call=number)
-            case GetDirtyLogSpec():
-                words = await self.vm.dirty_log.get_dirty_log(what.slot, call=number)
-                self._got[what.slot] = dict(words)
+            case GetDirtyLogSpec(slot=slot, copy_out=copy_out):
+                words = await self.vm.dirty_log.get_dirty_log(
+                    slot, copy_out=copy_out, call=number
+                )
+                self._got[slot] = dict(words)
             case ClearDirtyLogSpec():
                 await self.clear_dirty_log(what, number)
-            case ResetDirtyRingsSpec():
+            case ResetDirtyRingsSpec(forged=forged):
                 for index in self.vm.dirty_log.rings:
                     await self.vm.dirty_log.collect_dirty_ring(index)
+                    for offset in forged:
+                        await self.vm.dirty_log.forge_dirty_entry(index, offset)
                 await self.vm.dirty_log.reset_dirty_rings(call=number)
             case ZapGfnRangeSpec(start=start, end=end):
                 async with self.vm.srcu.reading():
@@ -118,6 +118,9 @@ class KvmThread:
                     await self.machine.mmu.zap_gfn_range(Gfn(first), Gfn(behind))
             case RegisterDeviceSpec(expedited=expedited):
                 await self.register_device(number, expedited=expedited)
+            case UnregisterDevicesSpec(fail=fail):
+                async with self.vm.slots_lock:
+                    await self.vm.buses.unregister_all(shrinks=not fail)
             case _:
                 await self._perform_in_vmm(what)
 
@@ -127,6 +130,8 @@ class KvmThread:
             case WriteMemorySpec(hva=hva, value=value, pages=pages):
                 for page in range(pages):
                     await self.machine.host.write(Hva(hva + page * PAGE_SIZE), value)
+            case AgePageSpec(hva=hva):
+                await self.machine.notifier.clear_young(Hva(hva), Hva(hva + PAGE_SIZE))
             case PauseVcpusSpec():
                 await self.machine.pause.begin()
             case ResumeVcpusSpec():
@@ -138,18 +143,22 @@ class KvmThread:
                 await self.machine.update.destroy()
 
     async def register_device(self, number: int, *, expedited: bool) -> None:
-        """Publish a bus with one more device, and have the old one freed later.
+        """Put a device on the bus, as making an eventfd for it does.
 
-        Of the bus there is only what it shares with slots: the lock and the domain.
+        Raises:
+            IoctlError: ENOMEM; there is no bus any more.
 
         Locks:
             Acquires: ``slots_lock``.
 
-        KVM: kvm_io_bus_register_dev, virt/kvm/kvm_main.c
+        KVM: kvm_assign_ioeventfd_idx, virt/kvm/eventfd.c
         """
         async with self.vm.slots_lock:
-            callback = Callback(f"freeing of the I/O bus of call {number}", _freed)
-            await self.vm.srcu.call(callback, expedited=expedited)
+            await self.vm.buses.register(
+                f"device of call {number}",
+                f"freeing of the I/O bus of call {number}",
+                expedited=expedited,
+            )
 
     async def clear_dirty_log(self, what: ClearDirtyLogSpec, number: int) -> None:
         """Clear the bits that this thread last got of the slot.
@@ -197,6 +206,15 @@ class KvmThread:
                 await memory.write_guest(reader, gpa, spec.value, spec.length)
             case ReadKind.CLEAR:
                 await memory.clear_guest(reader, gpa, spec.length)
+            case ReadKind.CMMA_READ:
+                await self.machine.cmma.read_next(Gfn(gpa >> PAGE_SHIFT))
+            case ReadKind.DEVICE_READ:
+                await self.vm.buses.read()
+            case _:
+                await self._access_cached(spec, gpa)
+
+    async def _access_cached(self, spec: ReadSpec, gpa: Gpa) -> None:
+        match spec.kind:
             case ReadKind.HVA_CACHE_READ:
                 await self._cached.hva_cache_read(gpa, spec.length)
             case ReadKind.HVA_CACHE_WRITE:
@@ -205,3 +223,5 @@ class KvmThread:
                 await self._cached.pfn_cache_read(gpa, spec.length)
             case ReadKind.PFN_CACHE_WRITE:
                 await self._cached.pfn_cache_write(gpa, spec.value, spec.length)
+            case ReadKind.PFN_CACHE_TRY_READ:
+                await self._cached.pfn_cache_try_read(gpa, spec.length)

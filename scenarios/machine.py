@@ -48,12 +48,14 @@ from scenarios.scenario import (
 from scenarios.tracepoints import GuestExpected, ResultCompared
 from scenarios.traces.overlap import Gate, MayBegin
 from vcpus.arch_x86 import ArchX86
+from vcpus.cmma import Cmma
 from vcpus.guest_memory import GuestMemory
 from vcpus.host_memory import HostMemory
 from vcpus.lookup import SlotLookup
 from vcpus.mmio_cache import MmioCache
 from vcpus.mmu_notifier import MmuNotifier
 from vcpus.page_fault import PageFaults
+from vcpus.pfn_cache import PfnCache
 from vcpus.shadow_mmu import ShadowMmu
 from vcpus.shadow_roots import ShadowRoots
 from vcpus.vcpu import Access, Vcpu
@@ -85,6 +87,8 @@ class Parts:
     faults: Callable[..., PageFaults] = PageFaults
     notifier: Callable[[Vm, ShadowMmu, HostMemory], MmuNotifier] = MmuNotifier
     vcpu: Callable[..., Vcpu] = Vcpu
+    pfn_cache: Callable[..., PfnCache] = PfnCache
+    cmma: Callable[[GuestMemory], Cmma] = Cmma
 
 
 @attrs.frozen(kw_only=True)
@@ -148,6 +152,7 @@ class Work:
                 ]
                 for spec in scenario.writers
             },
+            guest_memfds=dict(enumerate(scenario.guest_memfds)),
             profile=scenario.profile,
         )
 
@@ -198,12 +203,16 @@ class Machine:
         self.update = parts.update(self.vm)
         if scenario.internal_slots:
             self.update.install_internal_slots()
+        self.vm.buses.install(scenario.devices)
         self.vm.install(itertools.chain(*(spec.regions for spec in scenario.slots)))
         self.lookup = parts.lookup(self.vm, scenario.granularity)
         self.host = HostMemory(scheduler)
         self.memory = parts.memory(self.vm, self.lookup, self.host)
         self.faults = parts.faults(self.vm, self.lookup, self.host, self.mmu, self.mmio)
         self.notifier = parts.notifier(self.vm, self.mmu, self.host)
+        caches = self.notifier.pfn_caches
+        self.pfn_cache = parts.pfn_cache(self.memory, self.mmu, caches)
+        self.cmma = parts.cmma(self.memory)
         before, per_call = self._work.predecessors, self._work.accesses_per_call
         self._gate = None if before is None else Gate(before)
         self._pace = None if per_call is None else Pace(scheduler, per_call)
@@ -229,6 +238,7 @@ class Machine:
         self.shadow_roots = parts.shadow_roots(vm)
         self.mmu = parts.mmu(vm, self.shadow_roots)
         self.mmu.max_pages = wanted.max_pages
+        self.mmu.ad_enabled = wanted.accessed_bits
         self.mmio = parts.mmio(vm, wanted.mmio_gen_bits)
         return parts.arch(
             vm,
@@ -252,11 +262,9 @@ class Machine:
             for place in range(spec.count):
                 self._add_vcpu(spec, place)
         for name, calls in self._work.calls.items():
-            self._add(name, _Bound(self._write, (KvmThread(self, name), calls)))
+            self._add(name, _Bound(self._write, (KvmThread(self), calls)))
         for reader in self.scenario.readers:
-            self._add(
-                reader.name, _Bound(self._read, (KvmThread(self, reader.name), reader))
-            )
+            self._add(reader.name, _Bound(self._read, (KvmThread(self), reader)))
         for notifier in self.scenario.notifiers:
             self._add(notifier.name, _Bound(self._change_pages, notifier))
         for allocator in self.scenario.allocators:

@@ -57,7 +57,7 @@ class RunResult:
     def finding(self) -> Finding | None:
         """What is broken, as a search of orders tells it; None if nothing is."""
         report, violations = self.report, self.judgement.violations
-        if isinstance(report.error, RuleBroken):
+        if isinstance(report.error, RuleBroken | StructureBroken):
             return finding_of(report.error)
         if report.ending is Ending.DEADLOCK:
             return stuck_finding(report.stuck)

@@ -10,7 +10,7 @@ from enum import Enum
 from typing import Literal
 
 import attrs
-from attrs.validators import and_, ge, in_, le, min_len, optional
+from attrs.validators import and_, deep_iterable, ge, in_, le, min_len, optional
 
 from memslots.profile import X86_64_LINUX_6_18, Profile
 from memslots.units import PAGE_SIZE
@@ -85,7 +85,7 @@ class VcpuSpec:
 
 
 class ReadKind(Enum):
-    """How KVM accesses guest memory outside a vCPU's guest."""
+    """How KVM accesses guest memory, or devices, outside a vCPU's guest."""
 
     READ = "read"
     WRITE = "write"
@@ -94,6 +94,9 @@ class ReadKind(Enum):
     HVA_CACHE_WRITE = "hva-cache-write"
     PFN_CACHE_READ = "pfn-cache-read"
     PFN_CACHE_WRITE = "pfn-cache-write"
+    PFN_CACHE_TRY_READ = "pfn-cache-try-read"
+    CMMA_READ = "cmma-read"
+    DEVICE_READ = "device-read"
 
 
 @attrs.frozen(kw_only=True)
@@ -102,7 +105,8 @@ class ReadSpec:
 
     Attributes:
         gpa: Where in guest memory, in bytes.
-        kind: How; caches remember from one access to the next.
+        kind: How; caches remember from one access to the next, and the pfn cache is
+            one for all readers.
         length: How much, in bytes.
         value: What a write writes.
     """
@@ -206,6 +210,8 @@ class MmuSpec:
         mmio_gen_bits: Bits of the generation that page tables can note.
         max_pages: Pages that shadow page tables may take; as many as they like without
             it.
+        accessed_bits: Whether processors note in page tables which pages they use; if
+            not, the host's ``age`` makes pages inaccessible to find out.
         dirty_mode: How dirty pages are told to user space.
         dirty_ring_entries: Entries of each vCPU's ring.
     """
@@ -213,6 +219,7 @@ class MmuSpec:
     zap: Zap = Zap.ALL
     mmio_gen_bits: int = attrs.field(default=19, validator=and_(ge(1), le(19)))
     max_pages: int | None = attrs.field(default=None, validator=optional(ge(2)))
+    accessed_bits: bool = True
     dirty_mode: DirtyMode = DirtyMode.BITMAP
     dirty_ring_entries: int = attrs.field(default=256, validator=in_(RING_SIZES))
 
@@ -259,6 +266,8 @@ class Scenario:
         may_exercise: Checkers that it is about, too, but not in every order.
         mmu: How the MMU is set up.
         internal_slots: Whether the kernel has made its own three slots.
+        guest_memfds: Bytes of each guest_memfd that the VMM has made.
+        devices: How many devices are on the I/O bus before anybody runs.
         protocol: What runs in place of the model, if not the model does.
         slots: What is there before anybody runs.
         writers, vcpus, readers, notifiers, allocators: The tasks.
@@ -280,6 +289,10 @@ class Scenario:
     may_exercise: tuple[str, ...] = ()
     mmu: MmuSpec = MmuSpec()
     internal_slots: bool = False
+    guest_memfds: tuple[int, ...] = attrs.field(
+        default=(), validator=deep_iterable(and_(ge(1), le(1 << 40)))
+    )
+    devices: int = attrs.field(default=0, validator=and_(ge(0), le(1000)))
     protocol: ProtocolSpec | None = None
     slots: tuple[SlotsSpec, ...] = ()
     writers: tuple[WriterSpec, ...] = ()

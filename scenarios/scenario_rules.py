@@ -37,7 +37,14 @@ from scenarios.scenario import (
     WriterSpec,
 )
 
-_READS = {ReadKind.READ, ReadKind.HVA_CACHE_READ, ReadKind.PFN_CACHE_READ}
+_READS = {
+    ReadKind.READ,
+    ReadKind.HVA_CACHE_READ,
+    ReadKind.PFN_CACHE_READ,
+    ReadKind.PFN_CACHE_TRY_READ,
+    ReadKind.CMMA_READ,
+    ReadKind.DEVICE_READ,
+}
 
 U32_MAX = (1 << 32) - 1
 

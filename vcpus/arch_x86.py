@@ -16,7 +16,7 @@ from memslots.slot import LOG_DIRTY_PAGES, READONLY, ArchData, MemorySlot
 from memslots.units import Gfn
 from memslots.vm import Vm
 from rcu.reclaim import Reclaimable
-from vcpus.lpage_info import LpageInfo
+from vcpus.lpage_info import LpageInfo, OutsideArray
 from vcpus.mmio_cache import MmioCache
 from vcpus.shadow_mmu import ShadowMmu
 from vcpus.shadow_roots import ShadowRoots, SlotArchX86
@@ -191,9 +191,6 @@ class ArchX86(PlainArch):
     async def apply_flags(self, old: MemorySlot, new: MemorySlot) -> None:
         """Let writes be seen from now on, if dirty pages are logged from now on.
 
-        TLBs are flushed even if no translation had to change: somebody may have changed
-        it and not flushed yet.
-
         Locks:
             Acquires: ``mmu_lock`` for writing.
 
@@ -205,8 +202,16 @@ class ArchX86(PlainArch):
         if self.vm.dirty_log.initially_set:
             return
         await self.mmu.lock.acquire_write()
-        await self.mmu.write_protect(new, new.base_gfn, new.end_gfn)
+        changed = await self.mmu.write_protect(new, new.base_gfn, new.end_gfn)
         await self.mmu.lock.release()
+        await self.flush_protected(changed=changed)
+
+    async def flush_protected(self, *, changed: bool) -> None:
+        """Let TLBs forget what was writable before logging.
+
+        Even if no translation had to change: somebody may have changed it and not
+        flushed.
+        """
         await self.mmu.flush_remote_tlbs()
 
     # What the dirty log needs.
@@ -224,8 +229,14 @@ class ArchX86(PlainArch):
     ) -> None:
         """See `ArchHooks.enable_log_dirty_pt_masked`.
 
+        Raises:
+            OutsideArray: Not all pages are in the slot.
+
         KVM: kvm_arch_mmu_enable_log_dirty_pt_masked, arch/x86/kvm/mmu/mmu.c
         """
+        last = gfn_offset + mask.bit_length() - 1
+        if last >= slot.npages:
+            raise OutsideArray(f"page {last:#x} of {slot!r} has no reverse map")
         first = slot.base_gfn + gfn_offset
         for root, gfn in self.mmu.mapped(slot, Gfn(first), Gfn(first + 64)):
             if mask >> (gfn - first) & 1:

@@ -76,6 +76,14 @@ class CachedReader:
         await self._activate(gpa, length)
         await self.pfn_cache.write(gpa, value, length, self.vcpu)
 
+    async def pfn_cache_try_read(self, gpa: Gpa, length: int = 1) -> int | None:
+        """Read through the pfn cache, unless it would have to be refreshed.
+
+        Returns:
+            What the page holds; None if it was not read.
+        """
+        return await self.pfn_cache.try_read(gpa, length)
+
     async def _activate(self, gpa: Gpa, length: int) -> None:
         if not await self.pfn_cache.is_active():
             await self.pfn_cache.activate(gpa, length)

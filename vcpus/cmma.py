@@ -17,6 +17,7 @@ from memslots.slot_set import Memslots
 from memslots.units import PAGE_SHIFT, Gfn, Gpa
 from vcpus.guest_memory import GuestMemory
 from vcpus.lookup import dereference
+from vcpus.lpage_info import OutsideArray
 
 
 class Cmma:
@@ -41,6 +42,7 @@ class Cmma:
 
         Raises:
             MemoryRegionError: EFAULT; there is no slot, or it is INVALID.
+            OutsideArray: The page is not in the slot that was found.
 
         KVM: kvm_s390_next_dirty_cmma, arch/s390/kvm/kvm-s390.c
         """
@@ -50,6 +52,8 @@ class Cmma:
             raise MemoryRegionError(errno.EFAULT, "there are no slots")
         await self._scheduler.point(slots.lookup)
         slot, found = self.first_page(slots, slot, gfn)
+        if not slot.contains(found):
+            raise OutsideArray(f"gfn {found:#x} has no bit in the bitmap of {slot!r}")
         outcome, hva = await self.memory.gfn_to_hva(slot, found, write=False)
         gpa = Gpa(found << PAGE_SHIFT)
         if hva is None:

@@ -14,8 +14,10 @@ from collections.abc import Awaitable, Callable
 import attrs
 
 from memslots.slot import INVALID, MemorySlot
+from memslots.slot_set import Memslots
 from memslots.units import PAGE_SHIFT, PAGE_SIZE, Gfn, Hva
 from memslots.vm import Vm
+from rcu.errors import RuleBroken
 from vcpus.host_memory import HostMemory
 from vcpus.lookup import dereference
 from vcpus.pfn_cache import PfnCaches
@@ -24,6 +26,16 @@ from vcpus.tracepoints import InvalidationBegan, InvalidationEnded
 
 OnRange = Callable[[MemorySlot, Gfn, Gfn], Awaitable[bool]]
 """What is done to pages ``[start, end)`` of a slot; returns whether it found any."""
+
+
+class NothingToHandle(RuleBroken):
+    """A slot was found for host addresses of which it has none.
+
+    KVM: __kvm_handle_hva_range, virt/kvm/kvm_main.c
+    """
+
+    checker = "notifier-balanced"
+    why = "an invalidation touches the slots that have pages in its range, and no other"
 
 
 @attrs.frozen
@@ -184,6 +196,9 @@ class MmuNotifier:
             handler: What to do.
             flush: Whether TLBs must forget what ``handler`` has found.
 
+        Raises:
+            NothingToHandle: A slot was found that has nothing of the range.
+
         Locks:
             Holds on entry: a read section of ``kvm->srcu``.
             Acquires: ``mmu_lock`` for writing, if any slot meets the range.
@@ -200,7 +215,7 @@ class MmuNotifier:
             slots = await dereference(vm, as_id)
             sets.append(slots.node_idx)
             await self._scheduler.point(slots.lookup)
-            for slot in list(slots.in_hva_range(start, Hva(end - 1))):
+            for slot in self.slots_in(slots, start, end):
                 if not met:
                     await self.mmu.lock.acquire_write()
                     if on_lock is not None:
@@ -209,12 +224,25 @@ class MmuNotifier:
                 if handler is not None:
                     await self._scheduler.point(vm.slot_memory.read)
                     first, behind = gfn_range(slot, start, end)
+                    if behind <= first:
+                        raise NothingToHandle(
+                            f"{slot!r} has nothing of {start:#x}..{end:#x}"
+                        )
                     found |= await handler(slot, first, behind)
         if found and flush:
             await self.mmu.flush_remote_tlbs()
         if met:
             await self.mmu.lock.release()
         return HvaWalk(tuple(sets), met, found)
+
+    def slots_in(self, slots: Memslots, start: Hva, end: Hva) -> list[MemorySlot]:
+        """The slots of a set that host addresses ``[start, end)`` touch.
+
+        The tree takes an inclusive range.
+
+        KVM: kvm_for_each_memslot_in_hva_range, virt/kvm/kvm_main.c
+        """
+        return list(slots.in_hva_range(start, Hva(end - 1)))
 
 
 def gfn_range(slot: MemorySlot, start: Hva, end: Hva) -> tuple[Gfn, Gfn]:

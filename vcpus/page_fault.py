@@ -271,7 +271,8 @@ class PageFaults:
             await self._scheduler.point(root.location(gfn).write)
             fixed = root.entries.get(gfn) is entry
             if fixed:
-                spte = attrs.evolve(entry, writable=True)
+                accessed = entry.accessed or not self.mmu.ad_enabled
+                spte = attrs.evolve(entry, writable=True, accessed=accessed)
                 root.entries[gfn] = spte
                 self.mmu.tell_installed(root, gfn, spte)
                 await self.mark_page_dirty(vcpu, slot, gfn)

@@ -11,9 +11,11 @@ KVM: virt/kvm/pfncache.c
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from memslots.units import PAGE_SHIFT, PAGE_SIZE, Gfn, Gpa, Hva
 from memslots.vm import Vm
-from rcu.errors import SimulatorBug
+from rcu.errors import RuleBroken, SimulatorBug
 from rcu.locks import SpinLock
 from rcu.operation import Location
 from vcpus.guest_memory import GuestMemory
@@ -22,6 +24,12 @@ from vcpus.lookup import Looker, dereference
 from vcpus.pfn_refresh import RefreshedPage, check_fits, fits
 from vcpus.shadow_mmu import ShadowMmu
 from vcpus.tracepoints import PfnCacheInvalidated
+
+
+class WrongPage(RuleBroken):
+    """A cache was valid for one address and held the page of another."""
+
+    checker: ClassVar[str] = "no-stale-translation"
 
 
 class PfnCaches:
@@ -110,10 +118,37 @@ class PfnCache(RefreshedPage):
             Acquires: ``lock``, shared; what `refresh` acquires.
         """
         page = await self.acquire_page(gpa, length)
+        value = await self.read_locked(page, gpa, length)
+        await self.lock.release()
+        return value
+
+    async def try_read(self, gpa: Gpa, length: int = 1) -> int | None:
+        """Read bytes of one page if it is valid, as whoever must not sleep does.
+
+        Returns:
+            What the page holds; None if it would have to be refreshed.
+
+        Locks:
+            Acquires: ``lock``, shared.
+
+        KVM: kvm_xen_set_evtchn_fast, arch/x86/kvm/xen.c
+        """
+        value = None
+        await self.lock.acquire_read()
+        if await self.check(gpa, length):
+            value = await self.read_locked(self.valid_page(), gpa, length)
+        await self.lock.release()
+        return value
+
+    async def read_locked(self, page: HostPage, gpa: Gpa, length: int) -> int:
+        """Read bytes of the page.
+
+        Locks:
+            Holds on entry: ``lock``.
+        """
         await self._scheduler.point(page.location.read)
         value = page.value
         self._tell_copied(gpa, page, length, write=False)
-        await self.lock.release()
         return value
 
     async def write(
@@ -147,6 +182,7 @@ class PfnCache(RefreshedPage):
 
         Raises:
             MemoryRegionError: See `refresh`; ``lock`` is not held.
+            WrongPage: It is valid and holds the page of another address.
 
         Locks:
             Acquires and keeps: ``lock``, shared.
@@ -156,9 +192,23 @@ class PfnCache(RefreshedPage):
             await self.lock.release()
             await self.refresh(gpa, length)
             await self.lock.acquire_read()
-        if self.page is None:
+        return self.valid_page()
+
+    def valid_page(self) -> HostPage:
+        """The host's page, since it was found valid.
+
+        Raises:
+            WrongPage: It is the page of another address.
+        """
+        page, uhva = self.page, self.uhva
+        if page is None or uhva is None:
             raise SimulatorBug(f"{self.name} is valid and holds no page")
-        return self.page
+        if not 0 <= uhva - page.hva < PAGE_SIZE:
+            raise WrongPage(
+                f"{self.name} is valid for {uhva:#x} and holds the page of"
+                f" {page.hva:#x}"
+            )
+        return page
 
     async def mark_page_dirty(self, gpa: Gpa, vcpu: Looker | None) -> None:
         """Remember that the page was written; called after the write.

@@ -48,9 +48,7 @@ class ReverseMaps(MmuLock):
 
         KVM: rmap_remove, arch/x86/kvm/mmu/mmu.c
         """
-        slots = await dereference(self.vm, root.as_id)
-        await self._scheduler.point(slots.lookup)
-        slot = slots.search_memslots(gfn)
+        slot = await self.slot_shadowed(root, gfn)
         if slot is None:
             raise NoReverseMap(f"gfn {gfn:#x} is mapped, and no slot contains it")
         users = self._rmaps(slot, gfn).entries.get(gfn - slot.base_gfn, [])
@@ -60,6 +58,12 @@ class ReverseMaps(MmuLock):
                 " know"
             )
         users.remove(root.number)
+
+    async def slot_shadowed(self, root: Root, gfn: Gfn) -> MemorySlot | None:
+        """The slot of ``gfn`` in the address space of ``root``."""
+        slots = await dereference(self.vm, root.as_id)
+        await self._scheduler.point(slots.lookup)
+        return slots.search_memslots(gfn)
 
     def _rmaps(self, slot: MemorySlot, gfn: Gfn) -> Rmaps:
         rmaps = rmaps_of(slot)

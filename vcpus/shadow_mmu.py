@@ -42,6 +42,8 @@ class ShadowMmu(ReverseMaps):
         valid_gen: Roots of another generation are obsolete.
         max_pages: How many pages shadow page tables may take; None if there is no
             bound.
+        ad_enabled: Whether processors note in page tables what they use. If not, a page
+            is made inaccessible to find out.
 
     KVM: struct kvm_arch, arch/x86/include/asm/kvm_host.h
     """
@@ -53,6 +55,7 @@ class ShadowMmu(ReverseMaps):
         self.roots_location = Location("roots")
         self.valid_gen = 0
         self.max_pages: int | None = None
+        self.ad_enabled = True
         self._roots_made = 0
 
     # Roots.
@@ -337,7 +340,11 @@ class ShadowMmu(ReverseMaps):
             await self._scheduler.point(root.location(gfn).write)
             entry = root.entries.get(gfn)
             if isinstance(entry, Spte) and entry.accessed:
-                root.entries[gfn] = attrs.evolve(entry, accessed=False)
+                # Without the bit, writing is allowed again by the fault that follows.
+                writable = entry.writable and self.ad_enabled
+                root.entries[gfn] = attrs.evolve(
+                    entry, accessed=False, writable=writable
+                )
                 young = True
         return young
 

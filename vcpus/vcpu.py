@@ -258,6 +258,8 @@ class Vcpu(VcpuRequests):
                 return None
             if entry.accessed:
                 return entry
+            if not self.faults.mmu.ad_enabled:
+                return None
             await self._scheduler.point(location.write)
             if entries.get(gfn) is entry:
                 entries[gfn] = attrs.evolve(entry, accessed=True)
@@ -335,13 +337,21 @@ class Vcpu(VcpuRequests):
 
         KVM: kvm_vcpu_block, virt/kvm/kvm_main.c
         """
+        asleep = await self.fall_asleep()
+        await self.srcu_read_unlock()
+        await self.block(asleep)
+        await self.srcu_read_lock()
+
+    async def fall_asleep(self) -> Asleep:
+        """Have nothing to do; a kick from now on is not missed."""
         await self._scheduler.point(self._fall_asleep)
         self.is_idle = True
-        asleep = Asleep(self, self._kicks)
-        await self.srcu_read_unlock()
+        return Asleep(self, self._kicks)
+
+    async def block(self, asleep: Asleep) -> None:
+        """Sleep until somebody kicks."""
         await self._scheduler.point(self._block, asleep.is_over)
         await self.wake_up()
-        await self.srcu_read_lock()
 
     async def leave_if_full(self, ring: DirtyRing) -> None:
         """Let user space harvest and reset the ring before the guest goes on.

@@ -21,7 +21,7 @@ from rcu.operation import Operation
 from rcu.rcuwait import Completion
 from rcu.schedule.scheduler import Scheduler
 from rcu.schedule.task import Task
-from rcu.srcu.counters import Callback
+from rcu.srcu.counters import Callback, Cpu
 from rcu.srcu.grace_period import STATE_MASK, GracePeriods
 from rcu.tracepoints import (
     CallbackQueued,
@@ -78,18 +78,25 @@ class SrcuDomain(GracePeriods):
         Linux: __srcu_read_lock, kernel/rcu/srcutree.c
         """
         scheduler = self._scheduler
-        await scheduler.point(self.idx_location.read)
-        idx = self.srcu_idx & 1
+        idx = await self.current_rank()
         # A grace period may flip the index here and miss this reader; the next one
         # finds it in its first scan.
         task = scheduler.current
-        cpu = self.cpus[task.cpu]
-        await scheduler.point(cpu.lock[idx])
-        cpu.lock_count[idx] += 1
+        await self.count_in(self.cpus[task.cpu], idx)
         task.sections.append((self, idx))
         if scheduler.tracing:
             scheduler.emit(SectionBegan(self.name, idx))
         return idx
+
+    async def current_rank(self) -> int:
+        """The rank that new sections use, as a reader finds it."""
+        await self._scheduler.point(self.idx_location.read)
+        return self.srcu_idx & 1
+
+    async def count_in(self, cpu: Cpu, rank: int) -> None:
+        """Count the current task into a rank, on its processor."""
+        await self._scheduler.point(cpu.lock[rank])
+        cpu.lock_count[rank] += 1
 
     async def read_unlock(self, idx: int) -> None:
         """Leave a read section.
@@ -109,12 +116,15 @@ class SrcuDomain(GracePeriods):
                 f"{task.name} leaves a read section of {self.name} with index {idx},"
                 f" but is in {self._sections_of_current() or 'none'}"
             )
-        cpu = self.cpus[task.cpu]
-        await scheduler.point(cpu.unlock[idx])
+        await self.count_out(self.cpus[task.cpu], idx)
         if scheduler.tracing:
             scheduler.emit(SectionEnded(self.name, idx))
-        cpu.unlock_count[idx] += 1
         task.sections.remove((self, idx))
+
+    async def count_out(self, cpu: Cpu, rank: int) -> None:
+        """Count the current task out of a rank, on the processor that it is on now."""
+        await self._scheduler.point(cpu.unlock[rank])
+        cpu.unlock_count[rank] += 1
 
     def reading(self) -> ReadSection:
         """A read section as a block: ``async with domain.reading(): ...``."""
@@ -190,16 +200,20 @@ class SrcuDomain(GracePeriods):
 
         Linux: call_srcu, srcu_gp_start_if_needed, kernel/rcu/srcutree.c
         """
+        await self.enqueue(callback)
+        await self.request(callback.cookie, expedited=expedited)
+
+    async def enqueue(self, callback: Callback) -> None:
+        """Queue ``callback`` on this processor, numbered by its grace period."""
         scheduler = self._scheduler
         place = scheduler.current.cpu
         await scheduler.point(self._enqueue[place])
         if callback.cookie:
             raise DoubleCallback(f"{callback.name} is queued on {self.name} already")
-        callback.cookie = self._snap()
+        callback.cookie = self.snap()
         self.cpus[place].callbacks.append(callback)
         if scheduler.tracing:
             scheduler.emit(CallbackQueued(self.name, callback.name, callback.cookie))
-        await self._request(callback.cookie, expedited=expedited)
 
     async def barrier(self) -> None:
         """Wait until all callbacks that are queued now have been called.
@@ -211,20 +225,29 @@ class SrcuDomain(GracePeriods):
         Linux: srcu_barrier, kernel/rcu/srcutree.c
         """
         self._assert_may_wait("barrier")
-        scheduler = self._scheduler
         last: list[Completion] = []
-        for place, cpu in enumerate(self.cpus):
-            await scheduler.point(self._enqueue[place])
-            if cpu.callbacks:
-                name = f"barrier of {scheduler.current.name} on CPU {place}"
-                done = Completion(scheduler, name, self.worker)
-                cookie = cpu.callbacks[-1].cookie
-                cpu.callbacks.append(
-                    Callback(name, done.complete, (done.location,), cookie)
-                )
-                last.append(done)
+        for place in range(len(self.cpus)):
+            last += await self.barrier_one_cpu(place)
         for done in last:
             await done.wait()
+
+    async def barrier_one_cpu(self, place: int) -> list[Completion]:
+        """Queue a callback behind those that are queued on one processor.
+
+        Returns:
+            What it completes; empty if nothing is queued there.
+
+        Linux: srcu_barrier_one_cpu, kernel/rcu/srcutree.c
+        """
+        scheduler, cpu = self._scheduler, self.cpus[place]
+        await scheduler.point(self._enqueue[place])
+        if not cpu.callbacks:
+            return []
+        name = f"barrier of {scheduler.current.name} on CPU {place}"
+        done = Completion(scheduler, name, self.worker)
+        cookie = cpu.callbacks[-1].cookie
+        cpu.callbacks.append(Callback(name, done.complete, (done.location,), cookie))
+        return [done]
 
     async def get_state(self) -> int:
         """Take a cookie: `poll` says when a grace period has passed since now.
@@ -232,7 +255,7 @@ class SrcuDomain(GracePeriods):
         Linux: get_state_synchronize_srcu, kernel/rcu/srcutree.c
         """
         await self._scheduler.point(self.seq_location.read)
-        return self._snap()
+        return self.snap()
 
     async def start_poll(self) -> int:
         """Take a cookie and see to it that the grace period comes.
@@ -240,7 +263,7 @@ class SrcuDomain(GracePeriods):
         Linux: start_poll_synchronize_srcu, kernel/rcu/srcutree.c
         """
         cookie = await self.get_state()
-        await self._request(cookie, expedited=False)
+        await self.request(cookie, expedited=False)
         return cookie
 
     async def poll(self, cookie: int) -> bool:
@@ -272,11 +295,12 @@ class SrcuDomain(GracePeriods):
         if any(cpu.callbacks for cpu in cpus):
             raise DomainBusy(f"{self.name} is cleaned up with callbacks queued")
 
-    def _snap(self) -> int:
+    def snap(self) -> int:
         """The number that means: a full grace period has begun and ended since now."""
         return (self.gp_seq + 2 * STATE_MASK + 1) & ~STATE_MASK
 
-    async def _request(self, cookie: int, *, expedited: bool) -> None:
+    async def request(self, cookie: int, *, expedited: bool) -> None:
+        """See to it that the grace period of ``cookie`` comes."""
         await self._scheduler.point(self.needed_location.write)
         self.gp_seq_needed = max(self.gp_seq_needed, cookie)
         if expedited:

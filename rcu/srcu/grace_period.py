@@ -13,7 +13,7 @@ from functools import partial
 from rcu.operation import Location, Operation
 from rcu.schedule.scheduler import Scheduler
 from rcu.schedule.task import Task
-from rcu.srcu.counters import CountersChanged, Cpu
+from rcu.srcu.counters import Callback, CountersChanged, Cpu
 from rcu.tracepoints import (
     CallbackInvoked,
     GracePeriodEnded,
@@ -203,20 +203,28 @@ class GracePeriods:
             self._scheduler.emit(GracePeriodEnded(self.name, self.gp_seq))
 
     async def invoke_callbacks(self) -> None:
-        """Call what is due on every processor.
+        """Call what is due on every processor."""
+        for cpu in self.cpus:
+            await self.invoke_callbacks_of(cpu)
+
+    async def invoke_callbacks_of(self, cpu: Cpu) -> None:
+        """Call what is due on one processor.
 
         Linux: srcu_invoke_callbacks, kernel/rcu/srcutree.c
         """
         scheduler = self._scheduler
-        for cpu in self.cpus:
-            await scheduler.point(cpu.queue.read)
-            callbacks = cpu.callbacks
-            while callbacks and callbacks[0].cookie <= self.gp_seq:
-                callback = callbacks[0]
-                # It stays queued until it has been called: a barrier waits for it.
-                await scheduler.point(callback.invoke_from(cpu.queue))
-                del callbacks[0]
-                callback.cookie = 0
-                callback.func()
-                if scheduler.tracing:
-                    scheduler.emit(CallbackInvoked(self.name, callback.name))
+        await scheduler.point(cpu.queue.read)
+        callbacks = cpu.callbacks
+        while callbacks and self.is_due(callbacks[0]):
+            callback = callbacks[0]
+            # It stays queued until it has been called: a barrier waits for it.
+            await scheduler.point(callback.invoke_from(cpu.queue))
+            del callbacks[0]
+            callback.cookie = 0
+            callback.func()
+            if scheduler.tracing:
+                scheduler.emit(CallbackInvoked(self.name, callback.name))
+
+    def is_due(self, callback: Callback) -> bool:
+        """Whether the grace period that a callback waits for is over."""
+        return callback.cookie <= self.gp_seq

@@ -311,9 +311,7 @@ def _beside(story: MutantStory) -> str:
     count = len(story.steps)
     if not story.instead:
         return f"makes the same {count} steps, and nothing is broken"
-    if not story.alike:
-        return f"parts at once: {story.instead}"
-    return f"makes the same first {story.alike} steps; {story.instead}"
+    return f"makes the same first {story.alike} of {count} steps; {story.instead}"
 
 
 def story_as_dict(registered: Registered, story: MutantStory) -> dict[str, object]:

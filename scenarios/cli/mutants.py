@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
+import attrs
 from cyclopts import App, Parameter
 from cyclopts.validators import Number
 
@@ -107,7 +108,8 @@ def _keep(folder: Path, wanted: Sequence[Registered], results: Results) -> None:
         if tried.order:
             finding = Finding(tried.killed_by, tried.seen)
             path = folder / f"{registered.mutant.id}.json"
-            keep_order(plan_of(registered), tried.order, finding, path)
+            plan = attrs.evolve(plan_of(registered), strategy=tried.strategy)
+            keep_order(plan, tried.order, finding, path)
 
 
 @app.command(name="show")

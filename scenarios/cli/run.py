@@ -256,6 +256,7 @@ def as_dict(
         "mode": plan.mode,
         "vcpus": plan.scenario.vcpu_count,
         "memslots": plan.memslots,
+        "mutant": plan.mutant or None,
         "ending": result.report.ending.value,
         "steps": result.report.steps,
         **output.judgement_as_dict(result.judgement),
@@ -284,6 +285,8 @@ def print_result(result: RunResult, log: Path | None, *, verbose: bool) -> None:
     what = f"{vcpus} vCPUs, {len(result.tasks)} tasks, {chosen}"
     if plan.memslots == "array":
         what += ", slots in arrays"
+    if plan.mutant:
+        what += f", broken by mutant {plan.mutant}"
     output.print_title(console, plan.scenario.name, what)
     description = terminal.one_line(" ".join(plan.scenario.description.split()))
     if verbose and description:

@@ -6,6 +6,7 @@ import multiprocessing
 from collections.abc import Callable, Collection, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
+from typing import Any
 
 import attrs
 
@@ -114,7 +115,7 @@ class Batch:
             executor.submit(_try, registered.name, self.without)
             for registered in self.wanted
         ]
-        futures: list[Future[TwinTried] | Future[Tried]] = [*twins, *tried]
+        futures: list[Future[Any]] = [*twins, *tried]
         try:
             for future in as_completed(futures):
                 note(future.result())

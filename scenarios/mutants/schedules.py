@@ -11,7 +11,7 @@ import trio
 
 from rcu.schedule.pool import TaskPool, open_pool
 from scenarios.explorer.repeats import Run, run_once
-from scenarios.mutants.registry import Registered
+from scenarios.mutants.registry import Registered, registered
 from scenarios.mutants.trying import program_of
 from scenarios.schedule_file import Schedule, read_schedule
 from scenarios.strategies.replay import Replay, ReplayDivergedError
@@ -34,6 +34,12 @@ def kept(registered: Registered) -> Schedule | None:
     if registered.source or not path.exists():
         return None
     return read_schedule(path)
+
+
+def kept_orders() -> list[tuple[Registered, Schedule]]:
+    """The orders of all mutants of the package that have one."""
+    orders = ((each, kept(each)) for each in registered().values())
+    return [(each, schedule) for each, schedule in orders if schedule is not None]
 
 
 @attrs.frozen

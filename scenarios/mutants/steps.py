@@ -59,9 +59,7 @@ class Step(Enum):
     MMIO_REMEMBERS = "remember a gfn without a slot, with the generation"
     MMIO_HITS = "believe it only in that generation, and never during an update"
     # The host's MMU notifier.
-    NOTIFIER_BEGINS = "count the invalidation before anything else"
     NOTIFIER_FINDS = "find the slots of a range of hvas, and unmap it"
-    NOTIFIER_ENDS = "end it on the same slots, and wake the writer"
     # Dirty logging.
     LOG_MARKS = "mark each page that is written"
     LOG_TAKES = "take marks, protect the pages, flush TLBs, then return"

@@ -11,7 +11,7 @@ from scenarios.explorer.blocks import Step, preemptions
 from scenarios.explorer.machine_program import MachineProgram
 from scenarios.explorer.program import Finding
 from scenarios.explorer.repeats import run_once
-from scenarios.explorer.story import tell
+from scenarios.explorer.story import rule_of, tell
 from scenarios.mutants.registry import Registered
 from scenarios.mutants.schedules import kept
 from scenarios.mutants.trying import plan_of, program_of, try_mutant
@@ -29,7 +29,7 @@ class MutantStory:
         finding: What it shows.
         sentence: Which two steps made the difference; see `Story`.
         alike: For how many steps the right protocol goes the same way.
-        instead: What it does then; empty if it goes the same way to the end.
+        instead: How it goes on; empty if it goes the same way to the end.
     """
 
     steps: tuple[Step, ...]
@@ -57,13 +57,15 @@ def story_of(registered: Registered) -> MutantStory:
         finding, order = _found(registered)
     else:
         finding, order = _kept(schedule)
-    program = program_of(registered)
-    story = tell(program, finding, order)
+    story = tell(program_of(registered), finding, order)
     alike, instead = _beside(registered, story.steps)
+    sentence = story.sentence
+    if not preemptions(story.steps):
+        sentence = f"Nobody has to be interrupted for it. The rule: {rule_of(finding)}."
     return MutantStory(
         steps=story.steps,
         finding=finding,
-        sentence=story.sentence,
+        sentence=sentence,
         alike=alike,
         instead=instead,
     )
@@ -99,4 +101,11 @@ def _beside(registered: Registered, steps: tuple[Step, ...]) -> tuple[int, str]:
     try:
         return trio.run(body), ""
     except ReplayDivergedError as error:
-        return error.step - 1, str(error)
+        return error.step - 1, _instead(steps[error.step - 1], error)
+
+
+def _instead(step: Step, error: ReplayDivergedError) -> str:
+    """How the right protocol goes on where it parts."""
+    if error.would:
+        return f"then {step.name} does not '{step.does}' but '{error.would}'"
+    return f"then {step.name} has to wait where the mutant goes on: {step.does}"

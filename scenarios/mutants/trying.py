@@ -7,11 +7,14 @@ that it names. Its twin is the protocol as it is, in the same scenario; it must 
 from __future__ import annotations
 
 import time
+import traceback
 from collections.abc import Collection, Iterable
+from pathlib import Path
 from typing import Literal
 
 import attrs
 
+from scenarios.errors import InputError
 from scenarios.explorer.exploration import BOUNDED, EXHAUSTIVE, Answer, Question, Shown
 from scenarios.explorer.explore import explore
 from scenarios.explorer.machine_program import MachineProgram
@@ -34,6 +37,7 @@ class Tried:
         id: Its id.
         fate: ``misjudged`` if another checker noticed, or another number of
             preemptions shows it than is stated.
+        strategy: By which it was searched.
         killed_by: Who noticed; empty if nobody did.
         seen: What was seen.
         orders: How many orders were tried.
@@ -46,6 +50,7 @@ class Tried:
 
     id: str
     fate: Fate
+    strategy: str
     killed_by: str = ""
     seen: str = ""
     orders: int
@@ -94,26 +99,35 @@ class TwinTried:
     seconds: float
 
 
-def plan_of(registered: Registered) -> Plan:
+def plan_of(registered: Registered, scenario: str = "") -> Plan:
     """The run of a mutant.
+
+    Args:
+        registered: The mutant.
+        scenario: Another one than it names.
 
     Raises:
         InputError: There is no such scenario.
     """
     mutant = registered.mutant
     return attrs.evolve(
-        plan_for(mutant.scenario), parts=mutant.parts, mutant=registered.name
+        plan_for(scenario or mutant.scenario),
+        parts=mutant.parts,
+        mutant=registered.name,
     )
 
 
-def program_of(registered: Registered, without: Collection[str] = ()) -> MachineProgram:
+def program_of(
+    registered: Registered, *, scenario: str = "", without: Collection[str] = ()
+) -> MachineProgram:
     """What is searched.
 
     Args:
         registered: The mutant.
+        scenario: Another one than it names.
         without: Checkers that do not look.
     """
-    return MachineProgram(plan_of(registered), without=without)
+    return MachineProgram(plan_of(registered, scenario), without=without)
 
 
 def try_mutant(registered: Registered, without: Collection[str] = ()) -> Tried:
@@ -122,17 +136,30 @@ def try_mutant(registered: Registered, without: Collection[str] = ()) -> Tried:
     Args:
         registered: The mutant.
         without: Checkers that do not look.
+
+    Raises:
+        InputError: It raises what is no finding.
     """
     mutant = registered.mutant
     began = time.perf_counter()
-    question = _question(mutant, max_fail=0 if without else 1)
-    answer = explore(program_of(registered, without), question)
-    shown = _shortest(answer, without)
+    question = _question(mutant)
+    try:
+        answer = explore(program_of(registered, without=without), question)
+    except InputError:
+        raise
+    except Exception as error:
+        *_, last = traceback.extract_tb(error.__traceback__)
+        raise InputError(
+            f"mutant {registered.name}: raises {type(error).__name__}: {error} (in"
+            f" {Path(last.filename).name}, line {last.lineno})"
+        ) from error
+    shown = min(answer.shown, key=_length, default=None)
     seconds = time.perf_counter() - began
     if shown is None:
         return Tried(
             id=mutant.id,
             fate="survived",
+            strategy=question.strategy,
             orders=answer.executions,
             bound=answer.bound,
             seconds=seconds,
@@ -143,6 +170,7 @@ def try_mutant(registered: Registered, without: Collection[str] = ()) -> Tried:
     return Tried(
         id=mutant.id,
         fate="killed" if is_as_stated or without else "misjudged",
+        strategy=question.strategy,
         killed_by=shown.finding.checker,
         seen=shown.finding.seen,
         orders=answer.executions,
@@ -156,15 +184,12 @@ def try_mutant(registered: Registered, without: Collection[str] = ()) -> Tried:
     )
 
 
-def _question(mutant: Mutant, max_fail: int = 1) -> Question:
+def _question(mutant: Mutant) -> Question:
     if mutant.preemptions is None:
-        return Question(seeds=mutant.seeds, max_fail=max_fail)
-    return Question(strategy=BOUNDED, preemptions=mutant.preemptions, max_fail=max_fail)
-
-
-def _shortest(answer: Answer, without: Collection[str]) -> Shown | None:
-    seen = (one for one in answer.shown if one.finding.checker not in without)
-    return min(seen, key=_length, default=None)
+        return Question(seeds=mutant.seeds)
+    return Question(
+        strategy=BOUNDED, preemptions=mutant.preemptions, fewest="preemptions"
+    )
 
 
 def _length(shown: Shown) -> tuple[int, int]:

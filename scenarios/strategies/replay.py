@@ -12,11 +12,13 @@ class ReplayDivergedError(Exception):
 
     Attributes:
         step: Number of the step, from 1.
+        would: What its task would do, if that is another operation.
     """
 
-    def __init__(self, step: int, text: str) -> None:
+    def __init__(self, step: int, text: str, would: str = "") -> None:
         super().__init__(text)
         self.step = step
+        self.would = would
 
 
 class Replay:
@@ -96,6 +98,7 @@ class Replay:
                 step + 1,
                 f"in step {step + 1} {task.name} did '{expected}', and would"
                 f" '{task.op}' now",
+                str(task.op),
             )
         if task not in ready:
             raise ReplayDivergedError(

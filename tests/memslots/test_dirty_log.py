@@ -13,7 +13,7 @@ from memslots.arch import PlainArch
 from memslots.dirty_bitmap import ALL_ONES
 from memslots.dirty_log import DirtyLog
 from memslots.dirty_tracking import Capability
-from memslots.errors import DirtyLogError
+from memslots.errors import DirtyLogError, NoDirtyBitmap
 from memslots.profile import X86_64_LINUX_6_18, Profile
 from memslots.region import Change
 from memslots.slot import INVALID, LOG_DIRTY_PAGES, READONLY, MemorySlot
@@ -363,6 +363,14 @@ async def test_the_mode_may_change_while_bits_are_set(pool: TaskPool) -> None:
 
 
 # Clear.
+
+
+async def test_a_slot_without_a_bitmap_has_no_bits(pool: TaskPool) -> None:
+    async def body(vm: Vm) -> None:
+        with pytest.raises(NoDirtyBitmap, match="page 5 of <slot 2 #2"):
+            await vm.dirty_log.set_dirty_bit(slot_of(vm, 2), 5)
+
+    await on_a_vm(pool, body)
 
 
 async def test_clear_takes_what_is_asked_for_and_was_set(pool: TaskPool) -> None:

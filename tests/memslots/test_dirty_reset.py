@@ -196,6 +196,20 @@ async def test_entries_that_name_no_page_are_ignored(
     ]
 
 
+async def test_user_space_may_make_entries_up(pool: TaskPool) -> None:
+    async def body(update: Update) -> None:
+        log = update.vm.dirty_log
+        await dirty(update.vm, 0, 1, 7)
+        await log.collect_dirty_ring(0)
+        await log.forge_dirty_entry(0, 5)
+        assert await log.reset_dirty_rings() == 2
+
+    run = await with_rings(pool, body)
+    assert done_by(run.made.vm) == [(1, 7, 1), "flush 1"]
+    told = [e.event for e in run.records if isinstance(e.event, DirtyRingReset)]
+    assert [(event.slot, event.offset) for event in told] == [(1, 7), (0, 5)]
+
+
 async def test_one_page_behind_the_end_spoils_its_batch(pool: TaskPool) -> None:
     async def body(update: Update) -> None:
         log = update.vm.dirty_log

@@ -14,6 +14,7 @@ from memslots.region import Change, Region
 from memslots.slot import INVALID, LOG_DIRTY_PAGES, MemorySlot
 from memslots.tracepoints import (
     GenerationAdvanced,
+    MemoryHeld,
     RegionReturned,
     SetsSwapped,
     SlotFreed,
@@ -324,6 +325,54 @@ async def test_a_set_is_numbered_in_progress_before_it_is_published(
     ]
 
 
+SLOT_MEMORY = "slot memory"  # what the architecture of these tests looks at
+BEGIN = (
+    "acquire slots_lock",
+    "read memslots[0]",
+    f"look up in set 0 of address space 0, {SLOT_MEMORY}",
+    "acquire slots_arch_lock",
+    "read arch data of slots",
+)
+FLUSH = (
+    f"read {SLOT_MEMORY}",
+    "acquire slots_arch_lock",
+    "write arch data of slots",
+    f"read {SLOT_MEMORY}",
+)
+
+
+async def test_whatever_is_shared_is_looked_at_in_a_step(pool: TaskPool) -> None:
+    run, _ = await call(pool, deletion())
+    steps = [each.removeprefix("writer: ") for each in run.steps if "writer:" in each]
+    assert tuple(steps[1:6]) == BEGIN
+    flushed = steps.index("write generation of set 1 of address space 0", 9) + 1
+    assert tuple(steps[flushed : flushed + 4]) == FLUSH
+    assert steps[flushed + 4].startswith("edit set 0 of address space 0, ")
+
+
+async def test_what_the_old_slot_has_is_told_again_behind_the_flush(
+    pool: TaskPool,
+) -> None:
+    run, arch = await call(pool, deletion())
+    (flushed,) = (step for step, note in arch.notes if note.startswith("  flush #1"))
+    told_again = [
+        step
+        for step, _, event in run.records
+        if isinstance(event, MemoryHeld) and event.slot == 1 and step > 0
+    ]
+    assert told_again == [flushed + 2]
+
+
+async def test_a_dead_vm_refuses_every_request(pool: TaskPool) -> None:
+    async def write(update: Update) -> None:
+        update.vm.dead = True
+        assert [await answer(update, each) for each in (deletion(), None)] == [5, 5]
+        assert the_slot(update.vm).serial == 1
+
+    run = await run_writer(pool, write, one_slot())
+    assert run.report.steps == 1
+
+
 # What the steps ask of their caller.
 
 
@@ -364,8 +413,10 @@ async def test_a_step_without_its_lock_is_refused(
     async def write(update: Update) -> None:
         for name in held:
             await getattr(update.vm, name).acquire()
+        published = update.vm.active(0).peek()
         with pytest.raises(LockNotHeld, match=f"does not hold {missing}"):
             await step(update)
+        assert update.vm.active(0).peek() is published
 
     await run_writer(pool, write, one_slot())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from functools import partial
@@ -9,7 +10,7 @@ from functools import partial
 import pytest
 
 from rcu.errors import LockHeld, LockNotHeld, RuleBroken, SleepInAtomic
-from rcu.locks import Mutex, RwLock, SpinLock
+from rcu.locks import Lock, Mutex, RwLock, SpinLock
 from rcu.operation import Location
 from rcu.schedule.pool import TaskPool
 from rcu.schedule.report import Ending, Report
@@ -143,6 +144,51 @@ async def test_taking_and_giving_back_are_told_in_their_steps(pool: TaskPool) ->
     ]
 
 
+def test_every_kind_of_lock_must_know_its_holders() -> None:
+    assert inspect.isabstract(Lock)
+
+
+@pytest.mark.parametrize("kind", [Mutex, SpinLock])
+async def test_a_lock_names_its_holder(pool: TaskPool, kind: type[Mutex]) -> None:
+    holders: list[list[str]] = []
+
+    async def act(scheduler: Scheduler) -> None:
+        lock = kind(scheduler, "lock")
+        holders.append([task.name for task in lock.holders()])
+        async with lock:
+            holders.append([task.name for task in lock.holders()])
+        holders.append([task.name for task in lock.holders()])
+
+    assert await error_of(pool, act) is None
+    assert holders == [[], ["a"], []]
+
+
+async def test_a_rwlock_names_its_readers_or_its_writer(pool: TaskPool) -> None:
+    def build(scheduler: Scheduler) -> set[str]:
+        lock, shared = RwLock(scheduler, "mmu_lock"), Location("shared")
+        holders: set[str] = set()
+
+        async def read() -> None:
+            await lock.acquire_read()
+            await scheduler.point(shared.read)
+            holders.add("".join(sorted(task.name for task in lock.holders())))
+            await lock.release()
+
+        async def write() -> None:
+            await lock.acquire_write()
+            holders.add("".join(task.name for task in lock.holders()))
+            await lock.release()
+
+        scheduler.task("a", read)
+        scheduler.task("b", read)
+        scheduler.task("w", write)
+        return holders
+
+    seen: set[str] = set()
+    await in_every_order(pool, build, lambda run: seen.update(run.made))
+    assert seen == {"a", "b", "ab", "w"}
+
+
 async def test_only_the_holder_passes_assert_held(pool: TaskPool) -> None:
     def build(scheduler: Scheduler) -> None:
         lock, shared = Mutex(scheduler, "slots_lock"), Location("shared")
@@ -168,16 +214,21 @@ async def test_only_the_holder_passes_assert_held(pool: TaskPool) -> None:
 
 
 async def test_a_shared_rwlock_is_held_but_not_for_writing(pool: TaskPool) -> None:
+    passed: list[str] = []
+
     async def act(scheduler: Scheduler) -> None:
         lock = RwLock(scheduler, "mmu_lock")
         await lock.acquire_write()
         lock.assert_held_for_write()
+        passed.append("as a writer")
         await lock.release()
         await lock.acquire_read()
         lock.assert_held()
+        passed.append("as a reader")
         lock.assert_held_for_write()
 
     error = await error_of(pool, act)
+    assert passed == ["as a writer", "as a reader"]
     assert isinstance(error, LockNotHeld)
     assert str(error) == "a does not hold mmu_lock for writing"
 

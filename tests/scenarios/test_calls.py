@@ -7,7 +7,12 @@ from collections.abc import AsyncIterator
 import pytest
 
 from memslots.region import Region
-from memslots.tracepoints import RegionRequested, RegionReturned, VmDestroyed
+from memslots.tracepoints import (
+    DirtyRingReset,
+    RegionRequested,
+    RegionReturned,
+    VmDestroyed,
+)
 from memslots.units import PAGE_SIZE, Hva
 from rcu.schedule.controlled import ControlledScheduler
 from rcu.schedule.pool import TaskPool, open_pool
@@ -27,7 +32,7 @@ from scenarios.machine import Machine, Work
 from scenarios.scenario_file import parse_scenario
 from scenarios.strategies.random_walk import RandomWalk
 from scenarios.tracepoints import GuestExpected, ResultCompared
-from vcpus.tracepoints import GuestAccessed
+from vcpus.tracepoints import GuestAccessed, GuestMemoryCopied
 
 HVA = 0x7F00_0000_0000
 SLOTS = f"""
@@ -184,6 +189,40 @@ async def test_rings_can_be_reset_where_there_are_none(pool: TaskPool) -> None:
     _, records = await run(pool, SLOTS + VCPUS + writer(call))
     compared = [r.event for r in records if isinstance(r.event, ResultCompared)]
     assert [event.result == event.expected for event in compared] == [True]
+
+
+async def test_user_space_may_make_entries_of_a_ring_up(pool: TaskPool) -> None:
+    call = '{ call = "reset-dirty-rings", forged = [3, 1000] }'
+    ring = '[mmu]\ndirty_mode = "ring"\n'
+    _, records = await run(pool, SLOTS + ring + VCPUS + writer(call))
+    reset = [r.event for r in records if isinstance(r.event, DirtyRingReset)]
+    forged = [each for each in reset if each.offset in {3, 1000}]
+    assert len(forged) == 4
+
+
+async def test_a_call_may_name_a_guest_memfd(pool: TaskPool) -> None:
+    backed = ', flags = ["guest-memfd"], guest_memfd = 1, expect = "ok"'
+    text = SLOTS.replace("[[slots]]", "guest_memfds = [0x1000, 0x2000]\n[[slots]]")
+    text += writer(region(1, 0x8000, size=0x2000, more=backed))
+    machine, records = await run(pool, text)
+    (event,) = [r.event for r in records if isinstance(r.event, ResultCompared)]
+    assert event.result == 0
+    bindings = {fd: file.bindings for fd, file in machine.vm.guest_memfds.items()}
+    assert bindings == {0: [], 1: [(0, 0x2000)]}
+
+
+async def test_readers_share_a_cache_and_may_read_from_a_hole(pool: TaskPool) -> None:
+    first = '{ kind = "pfn-cache-read", gpa = 0x1000 }'
+    later = '{ kind = "pfn-cache-try-read", gpa = 0x1000 }'
+    hole = '{ kind = "cmma-read", gpa = 0x9000 }'
+    text = f'[[readers]]\nname = "a"\naccesses = [{later}, {first}, {later}, {hole}]\n'
+    _, records = await run(pool, SLOTS + text)
+    copied = [r.event for r in records if isinstance(r.event, GuestMemoryCopied)]
+    assert [(each.through, each.gpa) for each in copied] == [
+        ("pfn-cache", 0x1000),
+        ("pfn-cache", 0x1000),
+        ("slot", 0),
+    ]
 
 
 # How often, and of how many ids.

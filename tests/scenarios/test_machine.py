@@ -186,6 +186,7 @@ accesses = [{ kind = "halt" }]
         ('call = "zap-gfn-range", start = 0x1000, end = 0x2000', "ok"),
         ('call = "zap-gfn-range", start = 0x2000, end = 0x1000', "ok"),
         ('call = "write-memory", hva = 0x123, value = 5', "ok"),
+        ('call = "age-page", hva = 0x7f0000000000', "ok"),
     ],
 )
 def test_a_call_is_answered_as_by_the_kernel(call: str, result: str) -> None:

@@ -19,6 +19,7 @@ from memslots.slot import LOG_DIRTY_PAGES, READONLY
 from memslots.units import Gpa, Hva
 from scenarios.calls import (
     CALLS,
+    AgePageSpec,
     ClearDirtyLogSpec,
     DestroyVmSpec,
     Flag,
@@ -30,6 +31,7 @@ from scenarios.calls import (
     ResumeVcpusSpec,
     SlotsSpec,
     StopVcpusSpec,
+    UnregisterDevicesSpec,
     WriteMemorySpec,
     ZapGfnRangeSpec,
 )
@@ -68,15 +70,18 @@ CALL: Table = {
     "count": 3,
     "repeat": 2,
     "fail": "dirty-bitmap",
+    "guest_memfd": 1,
     "expect": "ENOMEM",
 }
+NO_BUS: Table = {"call": "unregister-devices", "fail": True}
 OTHER_CALLS: list[Table] = [
     {"call": "get-dirty-log", "slot": 1, "expect": "ok"},
     {"call": "clear-dirty-log", "slot": 1, "first_page": 64, "num_pages": 7},
-    {"call": "reset-dirty-rings", "expect": "EINVAL"},
+    {"call": "reset-dirty-rings", "forged": [3, 4], "expect": "EINVAL"},
     {"call": "zap-gfn-range", "start": 0, "end": 0x100000},
     {"call": "register-device", "expedited": True},
     {"call": "write-memory", "hva": 0x7F00_0000_0000, "value": 9, "pages": 2},
+    {"call": "age-page", "hva": 0x7F00_0000_0000},
     {"call": "pause-vcpus"},
     {"call": "resume-vcpus"},
     {"call": "stop-vcpus"},
@@ -95,10 +100,13 @@ WHOLE: Table = {
     "must_exercise": ["lock-order", "deadlock"],
     "may_exercise": ["freed-once"],
     "internal_slots": True,
+    "guest_memfds": [0x1000, 0x2000],
+    "devices": 2,
     "mmu": {
         "zap": "slot",
         "mmio_gen_bits": 3,
         "max_pages": 4,
+        "accessed_bits": False,
         "dirty_mode": "manual-protect",
         "dirty_ring_entries": 512,
     },
@@ -119,7 +127,7 @@ WHOLE: Table = {
         },
     ],
     "writers": [
-        {"name": "w", "repeat": 3, "calls": [CALL]},
+        {"name": "w", "repeat": 3, "calls": [CALL, NO_BUS]},
         {"name": "v", "calls": OTHER_CALLS},
     ],
     "vcpus": [
@@ -213,16 +221,19 @@ def test_a_whole_file_means_what_it_says() -> None:
         count=3,
         repeat=2,
         fail=Allocation.DIRTY_BITMAP,
+        guest_memfd=1,
         expect="ENOMEM",
     )
+    no_bus = UnregisterDevicesSpec(call="unregister-devices", fail=True)
     hva = 0x7F00_0000_0000
     others = (
         GetDirtyLogSpec(call="get-dirty-log", slot=1, expect="ok"),
         ClearDirtyLogSpec(call="clear-dirty-log", slot=1, first_page=64, num_pages=7),
-        ResetDirtyRingsSpec(call="reset-dirty-rings", expect="EINVAL"),
+        ResetDirtyRingsSpec(call="reset-dirty-rings", forged=(3, 4), expect="EINVAL"),
         ZapGfnRangeSpec(call="zap-gfn-range", start=0, end=0x100000),
         RegisterDeviceSpec(call="register-device", expedited=True),
         WriteMemorySpec(call="write-memory", hva=hva, value=9, pages=2),
+        AgePageSpec(call="age-page", hva=hva),
         PauseVcpusSpec(call="pause-vcpus"),
         ResumeVcpusSpec(call="resume-vcpus"),
         StopVcpusSpec(call="stop-vcpus"),
@@ -247,10 +258,13 @@ def test_a_whole_file_means_what_it_says() -> None:
         must_exercise=("lock-order", "deadlock"),
         may_exercise=("freed-once",),
         internal_slots=True,
+        guest_memfds=(0x1000, 0x2000),
+        devices=2,
         mmu=MmuSpec(
             zap=Zap.SLOT,
             mmio_gen_bits=3,
             max_pages=4,
+            accessed_bits=False,
             dirty_mode=DirtyMode.MANUAL_PROTECT,
             dirty_ring_entries=512,
         ),
@@ -271,7 +285,7 @@ def test_a_whole_file_means_what_it_says() -> None:
             ),
         ),
         writers=(
-            WriterSpec(name="w", repeat=3, calls=(call,)),
+            WriterSpec(name="w", repeat=3, calls=(call, no_bus)),
             WriterSpec(name="v", calls=others),
         ),
         vcpus=(
@@ -320,7 +334,7 @@ def test_every_kind_of_call_is_in_the_whole_file() -> None:
 
 
 def test_slots_side_by_side_go_on_without_a_gap() -> None:
-    (call,) = parse_scenario(document(WHOLE), "file.toml").writers[0].calls
+    call, _ = parse_scenario(document(WHOLE), "file.toml").writers[0].calls
     assert isinstance(call, RegionCallSpec)
     assert [
         (each.slot, each.guest_phys_addr, each.userspace_addr) for each in call.regions
@@ -444,7 +458,7 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
             ["read-only"],
             (
                 "slots[0].flags[0]: 'read-only' is not a valid Flag; known are"
-                " log-dirty-pages, readonly"
+                " log-dirty-pages, readonly, guest-memfd"
             ),
         ),
         # Writers and their calls; a call may be one that KVM refuses.
@@ -501,8 +515,8 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
             (
                 "writers[1].calls[0]: 'call' must be one of set-memory-region,"
                 " get-dirty-log, clear-dirty-log, reset-dirty-rings, zap-gfn-range,"
-                " register-device, write-memory, pause-vcpus, resume-vcpus, stop-vcpus,"
-                " destroy-vm, got 'get-dirty'"
+                " register-device, unregister-devices, write-memory, age-page,"
+                " pause-vcpus, resume-vcpus, stop-vcpus, destroy-vm, got 'get-dirty'"
             ),
         ),
         ((*OTHERS, 0, "call"), 5, "writers[1].calls[0]: 'call' must be one of set-mem"),
@@ -538,31 +552,31 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
             ),
         ),
         (
-            (*OTHERS, 6),
+            (*OTHERS, 7),
             {"call": "stop-vcpus"},
-            "writers[1].calls[7]: no call before it pauses the vCPUs",
+            "writers[1].calls[8]: no call before it pauses the vCPUs",
         ),
         (
-            (*OTHERS, 6, "repeat"),
+            (*OTHERS, 7, "repeat"),
             2,
             (
-                "writers[1].calls[6]: the vCPUs are paused already, by"
-                " writers[1].calls[6]"
+                "writers[1].calls[7]: the vCPUs are paused already, by"
+                " writers[1].calls[7]"
             ),
         ),
         (
-            (*OTHERS, 7),
+            (*OTHERS, 8),
             {"call": "pause-vcpus"},
             (
-                "writers[1].calls[7]: the vCPUs are paused already, by"
-                " writers[1].calls[6]"
+                "writers[1].calls[8]: the vCPUs are paused already, by"
+                " writers[1].calls[7]"
             ),
         ),
         (
-            (*OTHERS, 7),
+            (*OTHERS, 8),
             {"call": "reset-dirty-rings"},
             (
-                "writers[1].calls[8]: vCPUs that writers[1].calls[6] has paused cannot"
+                "writers[1].calls[9]: vCPUs that writers[1].calls[7] has paused cannot"
                 " end; resume them first"
             ),
         ),
@@ -573,20 +587,20 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
         ),
         (
             ("writers", 0, "calls"),
-            OTHER_CALLS[6:8],
-            ("writers[1].calls[6]: only one writer can, and writers[0] does"),
+            OTHER_CALLS[7:9],
+            ("writers[1].calls[7]: only one writer can, and writers[0] does"),
         ),
         (
-            (*OTHERS, 8),
+            (*OTHERS, 9),
             {"call": "destroy-vm"},
-            "writers[1].calls[8]: nothing can be called of a VM that is destroyed; let",
+            "writers[1].calls[9]: nothing can be called of a VM that is destroyed; let",
         ),
-        ((*OTHERS, 9, "repeat"), 2, "writers[1].calls[9]: nothing can be called of a "),
-        (("writers", 1, "repeat"), 2, "writers[1].calls[9]: nothing can be called of "),
+        ((*OTHERS, 10, "repeat"), 2, "writers[1].calls[10]: nothing can be called of "),
+        (("writers", 1, "repeat"), 2, "writers[1].calls[10]: nothing can be called "),
         (
             ("writers", 0),
             {"name": "w", "calls": [{"call": "destroy-vm"}]},
-            "writers[1].calls[9]: the VM is destroyed by writers[0].calls[0]",
+            "writers[1].calls[10]: the VM is destroyed by writers[0].calls[0]",
         ),
         # vCPUs, readers, allocators.
         (("vcpus", 0, "count"), -1, "vcpus[0]: 'count' must be >= 0: -1"),
@@ -645,7 +659,7 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
             (
                 "readers[0].accesses[1].kind: 'peek' is not a valid ReadKind; known are"
                 " read, write, clear, hva-cache-read, hva-cache-write, pfn-cache-read,"
-                " pfn-cache-write"
+                " pfn-cache-write, pfn-cache-try-read, cmma-read, device-read"
             ),
         ),
         (
@@ -731,7 +745,7 @@ NAME_TAKEN = "is the name of a task that every scenario may have; choose another
         ),
         # The MMU.
         (("mmu",), [], "mmu: must be a table, got []"),
-        (("mmu", "tlb"), 1, "mmu: unknown key 'tlb'; known are dirty_mode, dirty_ring"),
+        (("mmu", "tlb"), 1, "mmu: unknown key 'tlb'; known are accessed_bits, dirty_m"),
         (
             ("mmu", "zap"),
             "none",

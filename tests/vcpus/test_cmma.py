@@ -12,6 +12,7 @@ from tests.vcpus.memory_world import Guest, answer, copied, hva, looked_up, run_
 from tests.vcpus.world import region
 from vcpus.cmma import Cmma
 from vcpus.lookup import Granularity, dereference
+from vcpus.lpage_info import OutsideArray
 from vcpus.tracepoints import SlotLookedUp
 
 SLOTS = (
@@ -118,12 +119,20 @@ class TakesItForTheSlot(Cmma):
 
 
 @pytest.mark.parametrize(
-    ("gfn", "page"), [(0x00, -16), (0x0F, -1), (0x14, 4), (0x1F, 15), (0x31, 17)]
+    ("gfn", "message"),
+    [
+        (0x00, "gfn 0x0 has no bit in the bitmap of <slot 1 #1 gfn 0x10..0x14>"),
+        (0x0F, "gfn 0xf has no bit in the bitmap of <slot 1 #1 gfn 0x10..0x14>"),
+        (0x14, "gfn 0x14 has no bit in the bitmap of <slot 1 #1 gfn 0x10..0x14>"),
+        (0x1F, "gfn 0x1f has no bit in the bitmap of <slot 1 #1 gfn 0x10..0x14>"),
+        (0x31, "gfn 0x31 has no bit in the bitmap of <slot 3 #3 gfn 0x30..0x31>"),
+    ],
 )
-async def test_who_takes_a_border_for_the_slot_reads_outside_of_it(
-    pool: TaskPool, gfn: int, page: int
+async def test_who_takes_a_border_for_the_slot_looks_outside_of_its_bitmap(
+    pool: TaskPool, gfn: int, message: str
 ) -> None:
-    assert await read_next(pool, gfn, TakesItForTheSlot) == ((gfn, page), page)
+    with pytest.raises(OutsideArray, match=message):
+        await read_next(pool, gfn, TakesItForTheSlot)
 
 
 async def test_a_page_of_an_invalid_slot_is_not_read(pool: TaskPool) -> None:

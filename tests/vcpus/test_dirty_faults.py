@@ -28,6 +28,7 @@ from tests.vcpus.world import (
     region,
     run_alone,
 )
+from vcpus.lpage_info import OutsideArray
 from vcpus.mmu_lock import Request
 from vcpus.page_fault import FaultingVcpu, PageFaults
 from vcpus.page_tables import Spte
@@ -52,6 +53,18 @@ def dirty(world: World) -> int:
     bitmap = slot_of(world).dirty_bitmap
     assert bitmap is not None
     return bitmap.word(0)
+
+
+async def test_only_pages_of_the_slot_can_be_protected(pool: TaskPool) -> None:
+    async def body(world: World) -> None:
+        protect = world.arch.enable_log_dirty_pt_masked
+        await protect(slot_of(world), 0, 0b1111)
+        with pytest.raises(OutsideArray, match="page 0x4 of <slot 1 "):
+            await protect(slot_of(world), 0, 0b10000)
+        with pytest.raises(OutsideArray, match="page 0xffffffffffffffff of <slot 1 "):
+            await protect(slot_of(world), (1 << 64) - 1, 1)
+
+    await run_alone(pool, body, ON)
 
 
 # Switching it on.

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from memslots.slot import INVALID, MemorySlot
+from memslots.slot_set import Memslots
 from memslots.units import PAGE_SIZE, Gfn, Hva, Pages
 from rcu.reclaim import is_reclaimed
 from rcu.schedule.pool import TaskPool
@@ -24,7 +25,7 @@ from tests.vcpus.world import (
     run_alone,
     run_world,
 )
-from vcpus.mmu_notifier import HvaWalk, MmuNotifier, gfn_range
+from vcpus.mmu_notifier import HvaWalk, MmuNotifier, NothingToHandle, gfn_range
 from vcpus.page_fault import Outcome
 from vcpus.page_tables import Spte
 from vcpus.tracepoints import InvalidationBegan, InvalidationEnded
@@ -147,6 +148,27 @@ async def test_the_neighbour_of_what_is_unmapped_stays(
         assert mapped(vcpu) == left
 
     await run_alone(pool, body, *ALL, address_spaces=2, notifier=notifier)
+
+
+class AsksTheTreeForTheEnd(MmuNotifier):
+    """Finds the slots of a range that includes its end."""
+
+    def slots_in(self, slots: Memslots, start: Hva, end: Hva) -> list[MemorySlot]:
+        return list(slots.in_hva_range(start, end))
+
+
+async def test_a_slot_that_has_nothing_of_the_range_is_a_finding(
+    pool: TaskPool,
+) -> None:
+    async def body(world: World) -> None:
+        await world.notifier.unmap(hva(3), hva(4))
+
+    text = r"<slot 2 #2 gfn 0x20\.\.0x24> has nothing of 0x\w+3000\.\.0x\w+4000"
+    with pytest.raises(NothingToHandle, match=text) as finding:
+        await run_alone(
+            pool, body, *ALL, address_spaces=2, notifier=AsksTheTreeForTheEnd
+        )
+    assert finding.value.checker == "notifier-balanced"
 
 
 async def test_a_page_that_two_slots_show_goes_from_both(pool: TaskPool) -> None:

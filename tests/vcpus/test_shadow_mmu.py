@@ -351,6 +351,26 @@ async def test_a_page_is_young_again_when_a_processor_has_walked_to_it(
     await run_alone(pool, body, FIRST)
 
 
+async def test_without_accessed_bits_a_page_that_was_aged_faults(
+    pool: TaskPool,
+) -> None:
+    async def body(world: World) -> None:
+        world.mmu.ad_enabled = False
+        vcpu, slot = world.vcpu(), slot_of(world)
+        await map_all(world, vcpu, 0x10)
+        assert await guest(vcpu, 0x10, write=True)
+        assert await world.mmu.age_gfn_range(slot, *gfns(0x10, 0x14))
+        assert await guest(vcpu, 0x10, write=True)  # through the TLB
+        assert not await world.mmu.write_protect(slot, *gfns(0x10, 0x14))
+        vcpu.tlb.clear()
+        assert not await guest(vcpu, 0x10)
+        await fault(world, vcpu, 0x10, write=True)
+        assert await guest(vcpu, 0x10, write=True)
+        assert await world.mmu.age_gfn_range(slot, *gfns(0x10, 0x14))
+
+    await run_alone(pool, body, FIRST)
+
+
 async def test_a_walk_neither_loses_nor_revives_what_others_change(
     pool: TaskPool,
 ) -> None:

@@ -24,3 +24,13 @@ def test_a_long_index_is_shown_around_the_damage(near: int, first: int) -> None:
     text = str(StructureBroken("wrong", range(1000), near))
     shown = ", ".join(map(str, range(first, first + DUMP_LIMIT)))
     assert f"[{shown}] (from position {first}; {1000 - DUMP_LIMIT} more" in text
+
+
+def test_more_than_64_keys_are_long() -> None:
+    assert "not shown" not in str(StructureBroken("wrong", range(64)))
+    assert str(StructureBroken("wrong", range(65))).endswith(
+        "62, 63] (from position 0; 1 more not shown)"
+    )
+    assert str(StructureBroken("wrong", range(130), 129)).endswith(
+        "128, 129] (from position 66; 66 more not shown)"
+    )

@@ -230,10 +230,11 @@ def test_nothing_is_found_in_an_empty_tree() -> None:
     assert tree.last_end() == 0
 
 
-def test_replacing_needs_the_same_gfn() -> None:
+@pytest.mark.parametrize("gfn", [9, 11])
+def test_replacing_needs_the_same_gfn(gfn: int) -> None:
     tree, (owner,) = tree_of((10, 5))
     with pytest.raises(StructureBroken, match="cannot stand"):
-        tree.replace(owner.nodes[0], new_range(11, 5).nodes[0])
+        tree.replace(owner.nodes[0], new_range(gfn, 5).nodes[0])
     tree.check()
 
 
@@ -252,10 +253,17 @@ class TestCheckFindsDamage:
         with pytest.raises(StructureBroken, match="at gfn 15, free from 16"):
             tree.check()
 
-    def test_an_empty_owner(self) -> None:
+    @pytest.mark.parametrize("npages", [0, -1])
+    def test_an_empty_owner(self, npages: int) -> None:
         tree, (owner,) = tree_of((10, 5))
-        owner.npages = Pages(0)
-        with pytest.raises(StructureBroken, match="0 pages at gfn 10"):
+        owner.npages = Pages(npages)
+        with pytest.raises(StructureBroken, match=f": {npages} pages at gfn 10"):
+            tree.check()
+
+    def test_an_owner_below_the_first_page(self) -> None:
+        tree, (owner,) = tree_of((10, 5))
+        owner.base_gfn = Gfn(-1)
+        with pytest.raises(StructureBroken, match="5 pages at gfn -1, free from 0"):
             tree.check()
 
     def test_an_owner_that_moved_while_linked(self) -> None:

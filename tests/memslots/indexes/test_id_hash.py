@@ -95,6 +95,11 @@ def test_ids_in_a_row_fill_all_buckets_evenly() -> None:
     assert min(filled) >= 2
 
 
+@pytest.mark.parametrize("slot_id", [32_763, 1 << 25, (1 << 32) - 1])
+def test_a_large_id_has_the_bucket_of_its_product(slot_id: int) -> None:
+    assert bucket_of(slot_id) == chain_of(slot_id)
+
+
 def test_a_negative_id_has_a_bucket_as_in_32_bits() -> None:
     assert bucket_of(-1) == bucket_of(2**32 - 1)
 
@@ -107,10 +112,12 @@ def test_the_same_owner_cannot_be_added_twice() -> None:
         table.add(owner)
 
 
-def test_check_finds_an_owner_whose_id_changed() -> None:
+@pytest.mark.parametrize("slot_id", [2, 4])
+def test_check_finds_an_owner_whose_id_changed(slot_id: int) -> None:
     table: IdHash[Owner] = IdHash()
     owner = Owner(3)
     table.add(owner)
-    owner.id = 4
-    with pytest.raises(StructureBroken, match="has id 4, was added under id 3"):
+    owner.id = slot_id
+    rule = f"has id {slot_id}, was added under id 3"
+    with pytest.raises(StructureBroken, match=rule):
         table.check()

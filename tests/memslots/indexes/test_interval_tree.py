@@ -198,6 +198,13 @@ class TestReadsLittle:
         assert self.reads(bounds, 10240, 20000) <= 1
 
 
+def test_a_node_stands_at_0_until_its_range_is_set() -> None:
+    node = IntervalNode("")
+    assert (node.start, node.last, node.subtree_last) == (0, 0, 0)
+    node.set_range(3, 3)
+    assert (node.start, node.last, node.subtree_last) == (3, 3, 3)
+
+
 class TestMisuseIsRefused:
     def test_an_empty_range(self) -> None:
         with pytest.raises(StructureBroken, match=r"range \[5, 4\]"):
@@ -209,15 +216,16 @@ class TestMisuseIsRefused:
             node.set_range(8, 9)
         tree.check()
 
-    @pytest.mark.parametrize("bounds", [(1, 3), (0, 2)])
+    @pytest.mark.parametrize("bounds", [(1, 3), (1, 1), (0, 2), (2, 2)])
     def test_replacing_by_another_range(self, bounds: tuple[int, int]) -> None:
         tree, (node, _) = tree_of((1, 2), (3, 4))
         with pytest.raises(StructureBroken, match="cannot take"):
             tree.replace(node, IntervalNode("", *bounds))
         tree.check()
 
-    def test_erasing_an_unlinked_node(self) -> None:
-        tree, _ = tree_of((1, 2))
+    @pytest.mark.parametrize("bounds", [[], [(1, 2)]])
+    def test_erasing_an_unlinked_node(self, bounds: list[tuple[int, int]]) -> None:
+        tree, _ = tree_of(*bounds)
         with pytest.raises(StructureBroken, match="not linked"):
             tree.erase(IntervalNode("", 1, 2))
         tree.check()

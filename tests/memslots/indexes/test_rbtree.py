@@ -161,6 +161,18 @@ def test_an_empty_tree_has_neither_first_nor_last() -> None:
     assert len(tree) == 0
 
 
+class WithEqualKeys(NumberTree):
+    equal_keys_allowed = True
+
+
+def test_keys_may_be_equal_where_that_is_allowed() -> None:
+    tree = WithEqualKeys()
+    for key in (2, 1, 2, 1, 2):
+        tree.insert(RbNode(key))
+        tree.check()
+    assert keys_of(tree) == [1, 1, 2, 2, 2]
+
+
 def test_an_unlinked_node_has_no_neighbours() -> None:
     tree, _ = tree_of(1, 3)
     node = RbNode(2)
@@ -240,7 +252,8 @@ class TestCheckFindsDamage:
     def test_a_way_down_with_one_black_too_many(self) -> None:
         tree, _, nodes = self.damaged()
         nodes[15].red = False
-        with pytest.raises(StructureBroken, match="black nodes down to"):
+        rule = "3 black nodes down to <RbNode red, owner 13>, not 4"
+        with pytest.raises(StructureBroken, match=rule):
             tree.check()
 
     def test_a_child_that_names_another_parent(self) -> None:
@@ -270,6 +283,11 @@ class TestCheckFindsDamage:
             StructureBroken, match=rf"key 8 .* behind key {key}; .*6, {key}, 8"
         ):
             tree.check()
+
+    def test_the_keys_around_it_are_shown(self) -> None:
+        tree, nodes = tree_of(*range(200))
+        with pytest.raises(StructureBroken, match=r"\(from position 118; 136 more"):
+            tree.link(nodes[150], None, as_left=False)
 
     def test_equal_keys_where_they_are_not_allowed(self) -> None:
         tree, _, nodes = self.damaged()

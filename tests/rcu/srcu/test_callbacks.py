@@ -73,6 +73,30 @@ async def test_queueing_and_calling_are_told(pool: TaskPool) -> None:
     assert run.made.cookie == 0
 
 
+async def test_only_what_is_due_is_called_and_the_earlier_first(
+    pool: TaskPool,
+) -> None:
+    def build(scheduler: Scheduler) -> list[str]:
+        called: list[str] = []
+        domain = SrcuDomain(scheduler, "srcu")
+        domain.gp_seq = 8
+        for name, cookie in (("a", 4), ("b", 8), ("c", 12), ("d", 12)):
+            callback = Callback(name, partial(called.append, name), cookie=cookie)
+            domain.cpus[0].callbacks.append(callback)
+
+        async def invoke() -> None:
+            await domain.invoke_callbacks()
+            called.extend(callback.name for callback in domain.cpus[0].callbacks)
+
+        scheduler.task("worker", invoke)
+        return called
+
+    run = await run_controlled(pool, RoundRobin(), build)
+    assert run.made == ["a", "b", "c", "d"]
+    invoked = [event for _, _, event in run.told]
+    assert invoked == [repr(CallbackInvoked("srcu", name)) for name in ("a", "b")]
+
+
 async def test_a_callback_may_be_queued_again_once_it_was_called(
     pool: TaskPool,
 ) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from rcu.errors import GracePeriodInReader
 from rcu.operation import Location
+from rcu.schedule.controlled import ControlledScheduler
 from rcu.schedule.pool import TaskPool
 from rcu.schedule.report import Ending
 from rcu.schedule.scheduler import Scheduler
@@ -216,6 +217,95 @@ async def test_synchronize_is_expedited_if_nothing_is_going_on(
     assert set(busy) == {(True,), (False,)}
 
 
+async def test_a_domain_is_idle_again_behind_each_grace_period(pool: TaskPool) -> None:
+    run = await run_controlled(
+        pool,
+        RoundRobin(),
+        sections_against_grace_periods(readers=0, grace_periods=4, expedited=False),
+    )
+    events = [event for _, _, event in run.records]
+    began = [event for event in events if isinstance(event, SynchronizeBegan)]
+    assert [event.expedited for event in began] == [True] * 4
+    assert run.made.gp_seq == 16
+
+
+async def test_a_scan_that_fails_needs_those_who_are_inside(pool: TaskPool) -> None:
+    needed: list[list[list[object]]] = []
+
+    def build(scheduler: Scheduler) -> None:
+        domain, other = SrcuDomain(scheduler, "srcu"), SrcuDomain(scheduler, "other")
+
+        def look() -> None:
+            needs = [rescan.needs for rescan in domain._rescan]
+            needed.append([list(need()) for need in needs if need is not None])
+
+        async def read() -> None:
+            look()
+            async with other.reading(), domain.reading():
+                look()
+            look()
+            domain.srcu_idx += 1
+            async with domain.reading():
+                look()
+
+        reader = scheduler.task("reader", read)
+        expected.extend([[[], []], [[reader], []], [[], []], [[], [reader]]])
+
+    expected: list[list[list[object]]] = []
+    await run_controlled(pool, RoundRobin(), build)
+    assert needed == expected
+
+
+def test_a_scan_that_fails_is_made_again_when_a_counter_of_its_rank_changes() -> None:
+    domain = SrcuDomain(ControlledScheduler(RoundRobin(), cpus=2), "srcu")
+    for rank, rescan in enumerate(domain._rescan):
+        assert rescan.verb == "wait to rescan"
+        assert [location.name for location in rescan.reads] == [
+            "srcu gp_seq_needed",
+            f"srcu unlock_count[{rank}] of CPU 0",
+            f"srcu lock_count[{rank}] of CPU 0",
+            f"srcu unlock_count[{rank}] of CPU 1",
+            f"srcu lock_count[{rank}] of CPU 1",
+        ]
+
+
+async def test_the_low_bits_say_which_scan_is_made(pool: TaskPool) -> None:
+    seen: list[tuple[int, int]] = []
+
+    class Watched(SrcuDomain):
+        async def scan(self, rank: int) -> None:
+            seen.append((rank, self.gp_seq))
+            await super().scan(rank)
+
+    build = sections_against_grace_periods(Watched, readers=0, grace_periods=2)
+    await run_controlled(pool, RoundRobin(), build)
+    assert seen == [(1, 0 | 1), (0, 0 | 2), (0, 4 | 1), (1, 4 | 2)]
+
+
+def test_counters_are_balanced_if_their_sums_are_equal() -> None:
+    domain = SrcuDomain(ControlledScheduler(RoundRobin(), cpus=2), "srcu")
+    assert domain.balanced((1, 3), (4, 0))
+    assert not domain.balanced((1, 2), (4, 0))
+    assert not domain.balanced((1, 4), (4, 0))
+
+
+def test_a_domain_is_idle_without_grace_period_and_callbacks() -> None:
+    domain = SrcuDomain(ControlledScheduler(RoundRobin(), cpus=2), "srcu")
+    for gp_seq, idle in ((0, True), (4, True), (5, False), (6, False), (8, True)):
+        domain.gp_seq = gp_seq
+        assert domain._is_idle() is idle
+    domain.cpus[1].callbacks.append(Callback("free", lambda: None))
+    assert not domain._is_idle()
+
+
+def test_nobody_waits_for_a_new_domain() -> None:
+    domain = SrcuDomain(ControlledScheduler(RoundRobin(), cpus=3), "srcu")
+    assert (domain.srcu_idx, domain.gp_seq) == (0, 0)
+    assert (domain.gp_seq_needed, domain.gp_seq_needed_exp) == (0, 0)
+    assert len(domain.cpus) == 3
+    assert (domain.worker.cpu, domain.worker.daemon) == (0, True)
+
+
 async def test_two_updaters_share_a_grace_period_or_make_two(pool: TaskPool) -> None:
     found = await in_every_order(
         pool,
@@ -254,6 +344,7 @@ async def test_waiting_inside_the_own_section_is_a_finding(
 
     run = await run_controlled(pool, RoundRobin(), build)
     assert isinstance(run.report.error, GracePeriodInReader)
+    assert run.report.steps == 2  # to enter the section, and no further
     name = {"synchronize_expedited": "synchronize", "wait_for": "wait for a cookie"}
     assert str(run.report.error) == (
         f"a calls {name.get(method, method)} of srcu inside one of its read sections:"

@@ -8,7 +8,7 @@ from rcu.operation import Location
 from rcu.schedule.pool import TaskPool
 from rcu.schedule.report import Ending
 from rcu.schedule.scheduler import Scheduler
-from rcu.srcu.domain import SrcuDomain
+from rcu.srcu.domain import GracePeriodDone, SrcuDomain
 from scenarios.strategies.round_robin import RoundRobin
 from tests.support.exploring import in_every_order
 from tests.support.running import run_controlled
@@ -36,6 +36,27 @@ async def test_a_cookie_asks_for_a_full_grace_period_from_now(
 
     run = await run_controlled(pool, RoundRobin(), build)
     assert run.made == [cookie]
+
+
+@pytest.mark.parametrize("gp_seq", range(10))
+async def test_a_cookie_is_reached_and_stays_reached(
+    pool: TaskPool, gp_seq: int
+) -> None:
+    def build(scheduler: Scheduler) -> list[bool]:
+        domain = SrcuDomain(scheduler, "srcu")
+        domain.gp_seq = gp_seq
+        answers = [GracePeriodDone(domain, 4)()]
+
+        async def ask() -> None:
+            answers.append(await domain.poll(4))
+
+        scheduler.task("a", ask)
+        return answers
+
+    run = await run_controlled(pool, RoundRobin(), build)
+    assert run.made == [gp_seq >= 4, gp_seq >= 4]
+    asked = [step for step in run.steps if step.startswith("a: ")]
+    assert asked == ["a: read srcu gp_seq"]
 
 
 async def test_a_cookie_taken_in_a_section_is_not_done_inside_it(

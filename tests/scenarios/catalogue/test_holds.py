@@ -1,4 +1,4 @@
-"""The kernel's own tests and the incidents hold, and put to the test what they name.
+"""Selftests, incidents and small scenarios hold, and test what they name.
 
 Here with few seeds; `tests.scenarios.catalogue.seeds` is for many.
 """
@@ -29,7 +29,7 @@ def _in(folder: str) -> Path:
 
 NAMES = [
     pytest.param(name, marks=[pytest.mark.slow] if name in SLOW else [])
-    for name in [*names("selftests"), *names("incidents")]
+    for name in [*names("selftests"), *names("incidents"), *names("small")]
 ]
 
 
