@@ -22,8 +22,12 @@ from rcu.trace import EVENT_TYPES, Event
 from scenarios.catalogue.entries import entries
 from scenarios.checkers.invariants import INVARIANTS, watchers
 from scenarios.checkers.judge import CHECKERS
+from scenarios.explorer.blocks import tell_blocks
 from scenarios.logbook.schema import TRACEPOINTS, field_names
 from scenarios.logbook.writer import Header
+from scenarios.mutants.registry import Registered, limits, registered
+from scenarios.mutants.schedules import Again, kept_orders, make_again
+from scenarios.mutants.steps import Step
 from tests.architecture.exercised import chosen
 from tests.architecture.pages import (
     DOCS,
@@ -172,6 +176,81 @@ def scenario_tables() -> list[str]:
     return lines[:-1]
 
 
+def steps() -> list[str]:
+    """Each step of the protocol, and what happens without it."""
+    mutants = list(registered().values())
+    again = {each.registered.mutant.id: each for each in make_again(kept_orders())}
+    lines: list[str] = []
+    part = ""
+    for step in Step:
+        if step.part != part:
+            part = step.part
+            lines += [f"## {PARTS[part]}", ""]
+        lines += [f"### {step.value}", ""]
+        for each in mutants:
+            if each.mutant.step is step:
+                lines += _without_it(each, again.get(each.mutant.id))
+    return lines[:-1]
+
+
+def _without_it(each: Registered, again: Again | None) -> list[str]:
+    mutant = each.mutant
+    module = f"../../scenarios/mutants/families/{each.family.replace('-', '_')}.py"
+    lines = [
+        f"**{mutant.id}: {mutant.title}.** {mutant.why}",
+        f"Known from: {mutant.provenance}.",
+        f"Source: [{each.family}]({module}); `memslots mutants show {mutant.id}`.",
+        "",
+    ]
+    if again is None or again.run is None or again.run.finding is None:
+        return lines
+    run, finding = again.run, again.run.finding
+    count = f"{run.preemptions} preemption{'s' * (run.preemptions != 1)}"
+    checker = f"[{_code(finding.checker)}](../reference/checkers.md#{finding.checker})"
+    if finding.checker not in CHECKERS:
+        checker = _code(finding.checker)
+    seen = finding.seen.replace("`", "'").replace("<", "&lt;")
+    return [
+        *lines[:-1],
+        f"Noticed by {checker}: {seen}.",
+        "",
+        f"<details><summary>{len(run.steps)} steps, {count}</summary>",
+        "",
+        "```text",
+        *tell_blocks(run.steps),
+        "```",
+        "",
+        "</details>",
+        "",
+    ]
+
+
+def not_promised() -> list[str]:
+    """What users may stumble over although nothing is broken."""
+    rows = [
+        (limit.id, limit.title, limit.observed, _code(limit.scenario))
+        for limit in limits()
+    ]
+    return _table(("id", "not promised", "what may be observed", "scenario"), rows)
+
+
+PARTS = {
+    "call": "One call",
+    "set": "The sets",
+    "swap": "From one set to the other",
+    "invalid": "Before a slot may leave or move",
+    "srcu": "Sleepable RCU",
+    "read": "Who reads the sets",
+    "fault": "A page fault",
+    "mmio": "MMIO caches",
+    "notifier": "The MMU notifier",
+    "log": "Dirty logging",
+    "teardown": "The end of a VM",
+    "bus": "Buses",
+}
+"""What the parts of the protocol are called."""
+
+
 TABLES: dict[str, dict[str, Callable[[], list[str]]]] = {
     "kernel-map.md": {
         "patches": patches,
@@ -185,6 +264,7 @@ TABLES: dict[str, dict[str, Callable[[], list[str]]]] = {
     },
     "reference/checkers.md": {"checkers": checkers, "invariants": invariants},
     "reference/scenario-format.md": {"tables": scenario_tables},
+    "explanation/why-each-step.md": {"steps": steps, "limits": not_promised},
 }
 """Every derived table: by page below ``docs/``, then by the name of its markers."""
 
