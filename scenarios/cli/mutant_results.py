@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import groupby
-from xml.etree import ElementTree as ET
 
 import attrs
 from rich.console import Console
 from rich.text import Text
 
-from scenarios.cli import terminal
+from scenarios.cli import junit, terminal
 from scenarios.cli.findings import NARROW
 from scenarios.cli.terminal import hang, one_line
 from scenarios.explorer.blocks import tell_blocks
@@ -130,7 +129,7 @@ def print_results(
     without: str | None,
 ) -> None:
     """Print a table, what is wrong, and a line that counts."""
-    rows = [("id", "killed by", "orders", "switches", "seconds", "what is broken")]
+    rows = [("id", "killed by", "orders", "switches", "time", "what is broken")]
     rows += [
         _row(each.mutant, tried)
         for each, tried in zip(wanted, results.mutants, strict=True)
@@ -158,7 +157,7 @@ def _row(mutant: Mutant, tried: Tried) -> tuple[str, str, str, str, str, str]:
         tried.killed_by or tried.fate,
         f"{tried.orders:,}",
         "" if tried.switches is None else str(tried.switches),
-        f"{tried.seconds:.2f}",
+        f"{tried.seconds:.2f} s",
         mutant.title,
     )
 
@@ -217,43 +216,19 @@ def _tried_as_dict(tried: Tried) -> dict[str, object]:
 
 def as_junit(wanted: Sequence[Registered], results: Results) -> str:
     """The document that CI systems read."""
-    suites = ET.Element("testsuites", name="memslots mutants")
-    cases = [
-        (each.family, f"{tried.id}: {each.mutant.title}", tried.fate == "killed", tried)
+    mutants = [
+        _case(each.family, f"{tried.id}: {each.mutant.title}", tried)
         for each, tried in zip(wanted, results.mutants, strict=True)
     ]
-    _add_suite(suites, "mutants", cases)
-    twins = [("twins", twin.scenario, twin.holds, twin) for twin in results.twins]
-    _add_suite(suites, "twins", twins)
-    ET.indent(suites)
-    text = ET.tostring(suites, encoding="unicode")
-    return f'<?xml version="1.0" encoding="utf-8"?>\n{text}\n'
+    twins = [_case("twins", twin.scenario, twin) for twin in results.twins]
+    suites = [junit.Suite("mutants", mutants), junit.Suite("twins", twins)]
+    return junit.document("memslots mutants", suites)
 
 
-def _add_suite(
-    suites: ET.Element,
-    name: str,
-    cases: Sequence[tuple[str, str, bool, Tried | TwinTried]],
-) -> None:
-    suite = ET.SubElement(
-        suites,
-        "testsuite",
-        name=name,
-        tests=str(len(cases)),
-        failures=str(sum(not good for _, _, good, _ in cases)),
-        time=f"{sum(tried.seconds for *_, tried in cases):.3f}",
-    )
-    for family, title, good, tried in cases:
-        case = ET.SubElement(
-            suite,
-            "testcase",
-            classname=f"memslots.{one_line(family)}",
-            name=one_line(title),
-            time=f"{tried.seconds:.3f}",
-        )
-        if not good:
-            message = one_line(_named(tried)[1])
-            ET.SubElement(case, "failure", message=message)
+def _case(group: str, name: str, tried: Tried | TwinTried) -> junit.Case:
+    good = tried.holds if isinstance(tried, TwinTried) else tried.fate == "killed"
+    outcome: junit.Outcome = "passed" if good else "failure"
+    return junit.Case(group, name, outcome, _named(tried)[1], tried.seconds)
 
 
 # The story of one.
