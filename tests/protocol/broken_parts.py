@@ -7,19 +7,32 @@ from memslots.slot import MemorySlot
 from memslots.slot_set import Memslots
 from memslots.units import Gpa
 from memslots.update import Update
+from scenarios.mutants.families.arch_data import TakesSlotsLock
+from scenarios.mutants.families.sets import EditsTheActiveSet, ForgetsTheOtherSet
+from scenarios.mutants.families.swap import (
+    ForgetsTheMark,
+    KeepsArchLock,
+    WaitsForNobody,
+)
 from vcpus.guest_memory import GuestMemory, Reader
 from vcpus.page_fault import FaultingVcpu, Outcome, PageFaults
-from vcpus.shadow_roots import ShadowRoots
 from vcpus.vcpu import Vcpu
 
+__all__ = [
+    "EditsTheActiveSet",
+    "FaultsOutsideTheSection",
+    "ForgetsTheCache",
+    "ForgetsTheMark",
+    "ForgetsTheOtherSet",
+    "FreesFirst",
+    "KeepsArchLock",
+    "ReadsFivePages",
+    "ReadsTwentyPages",
+    "TakesSlotsLock",
+    "WaitsForNobody",
+]
+
 # The update.
-
-
-class WaitsForNobody(Update):
-    """Leaves out synchronize."""
-
-    async def wait_for_readers(self) -> None:
-        await self.vm.slots_arch_lock.release()
 
 
 class FreesFirst(Update):
@@ -33,43 +46,6 @@ class FreesFirst(Update):
     ) -> None:
         await super().set_memslot(old, new, change)
         await self.vm.srcu.synchronize_expedited()
-
-
-class EditsTheActiveSet(Update):
-    """Takes the wrong one of the two sets."""
-
-    async def replace_memslot(
-        self, old: MemorySlot | None, new: MemorySlot | None
-    ) -> None:
-        slot = new or old
-        if slot is not None:
-            await self.edit(self.vm.active(slot.as_id).peek(), old, new)
-
-
-class KeepsArchLock(Update):
-    """Releases ``slots_arch_lock`` only when the readers have gone."""
-
-    async def wait_for_readers(self) -> None:
-        await self.vm.srcu.synchronize_expedited()
-        await self.vm.slots_arch_lock.release()
-
-
-class ForgetsTheOtherSet(Update):
-    """Publishes the edited set and leaves the other as it was."""
-
-    async def activate_memslot(
-        self, old: MemorySlot | None, new: MemorySlot | None
-    ) -> None:
-        slot = new or old
-        if slot is not None:
-            await self.swap_active_memslots(slot.as_id)
-
-
-class ForgetsTheMark(Update):
-    """Publishes a set that still has its number of two updates ago."""
-
-    async def mark_in_progress(self, slots: Memslots, generation: int) -> None:
-        """Leave it as it is."""
 
 
 class ForgetsTheCache(Update):
@@ -95,14 +71,6 @@ class FaultsOutsideTheSection(PageFaults):
         outcome = await super().handle(vcpu, gpa, write=write)
         await vcpu.srcu_read_lock()
         return outcome
-
-
-class TakesSlotsLock(ShadowRoots):
-    """Allocates under the lock that writers hold while they wait for readers."""
-
-    async def first_alloc(self) -> None:
-        async with self.vm.slots_lock:
-            await super().first_alloc()
 
 
 # Nothing wrong with these: their sections are longer.

@@ -5,80 +5,80 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from memslots.dirty_bitmap import ALL_ONES, DirtyBitmap, Words
+from memslots.dirty_bitmap import DirtyBitmap, Words
 from memslots.dirty_log import DirtyLog
 from memslots.dirty_ring import DirtyRing, ResetBatch
-from memslots.generation import advanced, settled
-from memslots.region import Change
+from memslots.generation import settled
 from memslots.slot import INVALID, LOG_DIRTY_PAGES, MemorySlot
-from memslots.slot_set import Memslots
 from memslots.units import Gfn, Hva
-from memslots.update import Update
 from memslots.vm import Vm
 from scenarios.machine import Parts
+from scenarios.mutants.families.dirty_log import (
+    CopiesBeforeItTakes,
+    ProtectsBeforeItTakes,
+)
+from scenarios.mutants.families.faults import (
+    MapsIntoObsoleteRoots,
+    ReclaimsAfterItHasAsked,
+)
+from scenarios.mutants.families.flush import PassesGfns, ZapsLater
+from scenarios.mutants.families.invalid import (
+    FlushesBeforeReadersLeave,
+    FlushesTheInvalidCopy,
+    MovesAtOnce,
+)
+from scenarios.mutants.families.mmio_cache import (
+    HitsInAnyGeneration,
+    LooksAtAddressSpaceZero,
+    WrapsAtZeroOnly,
+)
+from scenarios.mutants.families.notifier import PublishesAtOnce
+from scenarios.mutants.families.swap import CountsOnce, PublishesOutsideTheLock
 from vcpus.arch_x86 import ArchX86
 from vcpus.guest_memory import GuestMemory
-from vcpus.lookup import Looker, dereference
+from vcpus.lookup import Looker
 from vcpus.mmio_cache import MmioCache, MmioUser
-from vcpus.mmu_lock import HVA_MAX, Request
 from vcpus.mmu_notifier import MmuNotifier
 from vcpus.page_fault import Fault, FaultingVcpu, Outcome, PageFaults
 from vcpus.page_tables import Root
 from vcpus.shadow_mmu import ShadowMmu
-from vcpus.tracepoints import ShadowFlushed
+
+__all__ = [
+    "CopiesBeforeItTakes",
+    "CountsOnce",
+    "FindsBySlotObject",
+    "FixesUnseen",
+    "FlushesBeforeReadersLeave",
+    "FlushesNothing",
+    "FlushesTheInvalidCopy",
+    "ForgetsTheTlbs",
+    "HitsInAnyGeneration",
+    "IgnoresInvalidations",
+    "LeavesTheLastBatchOut",
+    "LogsWithoutFlush",
+    "LooksAtAddressSpaceZero",
+    "MapsIntoObsoleteRoots",
+    "MapsInvalidSlots",
+    "MovesAtOnce",
+    "NeverCountsDown",
+    "NeverWraps",
+    "PassesGfns",
+    "ProtectsBeforeItTakes",
+    "ProtectsNothing",
+    "PublishesAtOnce",
+    "PublishesOutsideTheLock",
+    "ReclaimsAfterItHasAsked",
+    "RemembersInFlux",
+    "ReturnsWithoutFlush",
+    "SkipsInvalidSlots",
+    "TellsOfTheFirstPageOnly",
+    "WrapsAtZeroOnly",
+    "WritesUnseen",
+    "ZapsLater",
+    "logging_by",
+]
 
 # INVALID is seen.
-
-
-class MovesAtOnce(Update):
-    """Moves a slot as if only its flags changed."""
-
-    async def set_memslot(
-        self, old: MemorySlot | None, new: MemorySlot | None, change: Change
-    ) -> None:
-        if change is not Change.MOVE or old is None or new is None:
-            await super().set_memslot(old, new, change)
-            return
-        await self.begin_change(old, new)
-        await self.prepare_memory_region(old, new, change)
-        await self.update_flags_memslot(old, new)
-        await self.commit_memory_region(old, new, change)
-
-
-class FlushesBeforeReadersLeave(Update):
-    """Flushes a slot between the publishing of its INVALID copy and the wait."""
-
-    leaving: MemorySlot | None = None
-
-    async def invalidate_memslot(self, old: MemorySlot, invalid: MemorySlot) -> None:
-        invalid.flags |= INVALID
-        await self.replace_memslot(old, invalid)
-        self.leaving = old
-        await self.swap_active_memslots(old.as_id)
-        await self.vm.slots_arch_lock.acquire()
-        await self._scheduler.point(self.vm.arch_data.write)
-        self.resync_arch(old, invalid)
-        self.vm.tell_held(old)
-
-    async def wait_for_readers(self) -> None:
-        if self.leaving is not None:
-            await self.vm.arch.flush_shadow_memslot(self.leaving)
-            self.leaving = None
-        await super().wait_for_readers()
-
-
-class FlushesTheInvalidCopy(Update):
-    """Names the INVALID copy when it asks for the flush, not the slot."""
-
-    async def invalidate_memslot(self, old: MemorySlot, invalid: MemorySlot) -> None:
-        invalid.flags |= INVALID
-        await self.replace_memslot(old, invalid)
-        await self.swap_active_memslots(old.as_id)
-        await self.vm.arch.flush_shadow_memslot(invalid)
-        await self.vm.slots_arch_lock.acquire()
-        await self._scheduler.point(self.vm.arch_data.write)
-        self.resync_arch(old, invalid)
-        self.vm.tell_held(old)
 
 
 class FlushesNothing(ArchX86):
@@ -89,27 +89,6 @@ class FlushesNothing(ArchX86):
 
 
 # No stale translation.
-
-
-class MapsIntoObsoleteRoots(PageFaults):
-    """Does not ask whether its root is still in use."""
-
-    async def is_stale(self, vcpu: FaultingVcpu, fault: Fault) -> bool:
-        await self._scheduler.point(self.mmu.invalidate_location.read)
-        if fault.slot is None or fault.page is None:
-            return False
-        return self.mmu.must_retry(fault.seq, fault.slot.hva_of(fault.gfn))
-
-
-class ReclaimsAfterItHasAsked(PageFaults):
-    """Makes room for page tables when the root has been found valid."""
-
-    async def map_locked(self, vcpu: FaultingVcpu, fault: Fault) -> Outcome:
-        if await self.is_stale(vcpu, fault):
-            return Outcome.RETRY
-        if vcpu.nested:
-            await self.mmu.make_pages_available()
-        return await self.map(vcpu, fault)
 
 
 class MapsInvalidSlots(PageFaults):
@@ -150,36 +129,6 @@ class IgnoresInvalidations(ShadowMmu):
         return False
 
 
-class PassesGfns(ShadowMmu):
-    """Takes a range of gfns for one of host addresses."""
-
-    zapped = (Hva(0), HVA_MAX)
-
-    async def zap_gfn_range(self, start: Gfn, end: Gfn) -> None:
-        self.zapped = Hva(start), Hva(end)
-        await super().zap_gfn_range(start, end)
-
-    async def invalidate_begin(self, start: Hva, end: Hva) -> None:
-        if end == HVA_MAX:
-            start, end = self.zapped
-        await super().invalidate_begin(start, end)
-
-
-class ZapsLater(ArchX86):
-    """Marks all page tables obsolete; what they hold is zapped by the next flush."""
-
-    async def flush_shadow_memslot(self, slot: MemorySlot) -> None:
-        mmu = self.mmu
-        await mmu.lock.acquire_write()
-        await mmu.zap_invalid_roots(shadow=True)
-        await mmu.zap_invalid_roots(shadow=False)
-        for root in mmu.roots:
-            root.invalid = True
-        await mmu.make_all_requests(Request.FREE_OBSOLETE_ROOTS)
-        await mmu.lock.release()
-        self.vm.scheduler.emit(ShadowFlushed(slot.as_id, slot.serial))
-
-
 class SkipsInvalidSlots(ShadowMmu):
     """Does not unmap pages of slots that are on their way out."""
 
@@ -190,17 +139,6 @@ class SkipsInvalidSlots(ShadowMmu):
 
 
 # MMIO caches.
-
-
-class HitsInAnyGeneration(MmioCache):
-    """Does not ask how old the vCPU's own knowledge is."""
-
-    async def is_cached(self, vcpu: MmioUser, gfn: Gfn) -> bool:
-        if vcpu.mmio_gfn != gfn:
-            return False
-        await self.generation(vcpu)
-        self._tell(vcpu, gfn, "vcpu")
-        return True
 
 
 class RemembersInFlux(MmioCache):
@@ -219,23 +157,6 @@ class RemembersInFlux(MmioCache):
         return cached
 
 
-class LooksAtAddressSpaceZero(MmioCache):
-    """Takes the generation of address space 0, wherever the vCPU is."""
-
-    async def generation(self, vcpu: MmioUser) -> int:
-        slots = await dereference(self.vm, 0)
-        await self._scheduler.point(slots.generation_location.read)
-        return slots.generation
-
-
-class CountsOnce(Update):
-    """Publishes a set under its own number, without one for the time in between."""
-
-    async def mark_in_progress(self, slots: Memslots, generation: int) -> None:
-        await self._scheduler.point(slots.generation_location.write)
-        slots.generation = advanced(generation, len(self.vm.sets))
-
-
 class NeverWraps(MmioCache):
     """Lets old entries be, when their number comes again."""
 
@@ -243,30 +164,7 @@ class NeverWraps(MmioCache):
         return False
 
 
-class WrapsAtZeroOnly(MmioCache):
-    """Does not know that numbers may skip 0."""
-
-    def has_wrapped(self, generation: int) -> bool:
-        return not self.low_bits(generation)
-
-
 # The notifier.
-
-
-class PublishesAtOnce(Update):
-    """Does not wait for the end of invalidations."""
-
-    async def publish(self, as_id: int, slots: Memslots) -> None:
-        await self.assign_active(as_id, slots)
-
-
-class PublishesOutsideTheLock(Update):
-    """Waits until no invalidation is under way, and lets the next one begin."""
-
-    async def publish(self, as_id: int, slots: Memslots) -> None:
-        await self.vm.invalidations.wait_until_none()
-        await self.vm.invalidations.lock.release()
-        await self.assign_active(as_id, slots)
 
 
 class NeverCountsDown(MmuNotifier):
@@ -321,34 +219,6 @@ class ProtectsNothing(ArchX86):
         self, slot: MemorySlot, gfn_offset: int, mask: int
     ) -> None:
         """Nothing to be done, it thinks."""
-
-
-class CopiesBeforeItTakes(DirtyLog):
-    """Returns the bits that it saw before it took them."""
-
-    async def get_dirty_log_protect(self, call: int, number: int) -> Words:
-        _, bitmap = await self.logged_slot(self.check_slot_number(number))
-        words = await self.read_bitmap(bitmap)
-        await super().get_dirty_log_protect(call, number)
-        return words
-
-
-class ProtectsBeforeItTakes(DirtyLog):
-    """Write-protects pages, and only then takes their bits."""
-
-    async def fetch_and_clear(
-        self,
-        call: int,
-        slot: MemorySlot,
-        bitmap: DirtyBitmap,
-        index: int,
-        mask: int = ALL_ONES,
-    ) -> int:
-        await super().write_protect(slot, index, bitmap.word(index) & mask)
-        return await super().fetch_and_clear(call, slot, bitmap, index, mask)
-
-    async def write_protect(self, slot: MemorySlot, index: int, mask: int) -> None:
-        """That has been done."""
 
 
 class TellsOfTheFirstPageOnly(DirtyLog):
