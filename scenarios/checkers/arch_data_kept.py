@@ -42,10 +42,12 @@ class ArchDataKept(Checker):
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
-        self._held: dict[int, dict[str, int]] = {}  # by serial, kind: made for whom
+        # By serial and kind: made for whom, and since when the slot has it.
+        self._held: dict[int, dict[str, tuple[int, Record]]] = {}
+        self._given: dict[int, Record] = {}  # when a slot got what it has, by serial
         self._without_rmap: dict[int, None] = {}
         self._lacking: dict[tuple[int, int], dict[str, Record]] = {}  # by copied set
-        self._shadow_roots = False
+        self._shadow_roots: Record | None = None
         self._ring = False
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
@@ -68,15 +70,17 @@ class ArchDataKept(Checker):
             Allocation.LPAGE_INFO.value: event.lpage_info,
             Allocation.GFN_TRACK.value: event.gfn_track,
         }
-        held = {kind: slot for kind, slot in made_for.items() if slot is not None}
-        self._held[event.slot] = held
+        self._held[event.slot] = {
+            kind: (slot, record) for kind, slot in made_for.items() if slot is not None
+        }
+        self._given[event.slot] = record
         self._ring = event.ring
         self._note_rmap(event.slot)
 
     def _allocated(self, record: Record, event: MemoryAllocated) -> None:
         """Somebody has allocated it for a slot that readers find."""
         if event.slot in self._held:
-            self._held[event.slot][event.kind] = event.slot
+            self._held[event.slot][event.kind] = event.slot, record
             self._note_rmap(event.slot)
         if event.kind in ARRAYS:
             self._note_lacking(record, event)
@@ -88,6 +92,7 @@ class ArchDataKept(Checker):
 
     def _freed(self, record: Record, event: SlotFreed) -> None:
         self._held.pop(event.serial, None)
+        self._given.pop(event.serial, None)
         self._without_rmap.pop(event.serial, None)
 
     # One slot takes another's place.
@@ -105,30 +110,39 @@ class ArchDataKept(Checker):
         logged = bool(slot.flags & LOG_DIRTY_PAGES)
         has = DIRTY_BITMAP in self._held[slot.serial]
         self.exercised += logged or has
+        given = self._given[slot.serial].step
         if logged and not (has or self._ring):
-            self.violate(record, f"{_name(slot)} logs dirty pages without a bitmap")
+            text = f"{_name(slot)} logs dirty pages without a bitmap"
+            self.violate(record, text, given)
         if has and not logged:
-            self.violate(record, f"{_name(slot)} has a dirty bitmap and does not log")
+            text = f"{_name(slot)} has a dirty bitmap and does not log"
+            self.violate(record, text, given)
 
     def _judge_arrays(self, record: Record, old: SlotData, new: SlotData) -> None:
         before, after = self._held[old.serial], self._held[new.serial]
         moved = old.base_gfn != new.base_gfn
+        given = self._given[new.serial].step
         for kind in ARRAYS:
             if kind not in before:
                 continue
             self.exercised += 1
-            made_for = before[kind]
-            if moved and after.get(kind) == made_for:
+            made_for, since = before[kind]
+            takes, _ = after.get(kind, (None, None))
+            if moved and takes == made_for:
                 self.violate(
                     record,
                     f"{_name(new)} took the {kind} of slot #{made_for} along, which was"
                     f" made for gfn {old.base_gfn:#x}",
+                    since.step,
+                    given,
                 )
-            if not moved and after.get(kind) != made_for:
+            if not moved and takes != made_for:
                 self.violate(
                     record,
                     f"{_name(new)} took the place of slot #{old.serial} without the"
                     f" {kind} of slot #{made_for}",
+                    since.step,
+                    given,
                 )
 
     # Sets that are copied: what is allocated later does not reach the copy.
@@ -146,34 +160,40 @@ class ArchDataKept(Checker):
 
     def _judge_copy(self, record: Record, event: SetsSwapped) -> None:
         lacking = self._lacking.pop((event.as_id, event.set), {})
+        copied = self.history.content(event.as_id, event.set).since
         for what, made in lacking.items():
             self.violate(
                 record,
                 f"set {event.set} was published without {what}, which {made.actor}"
                 f" allocated in step {made.step}, after it was copied",
+                made.step,
+                *([] if copied is None else [copied.step]),
             )
 
     # Shadow roots.
 
     def _roots_allocated(self, record: Record, event: ShadowRootAllocated) -> None:
-        self._shadow_roots = True
+        self._shadow_roots = record
         for as_id, space in self.history.spaces.items():
             self._judge_set(record, as_id, space.active)
 
     def _swapped(self, record: Record, event: SetsSwapped) -> None:
         self._judge_copy(record, event)
-        if self._shadow_roots:
+        if self._shadow_roots is not None:
             self._judge_set(record, event.as_id, event.set)
 
     def _judge_set(self, record: Record, as_id: int, index: int) -> None:
         self.exercised += 1
         slots = self.history.content(as_id, index).by_serial
+        roots = self._shadow_roots or record
         for serial in [each for each in self._without_rmap if each in slots]:
             del self._without_rmap[serial]  # told once
             self.violate(
                 record,
                 f"readers find {_name(slots[serial])} without reverse maps although"
                 " there may be shadow roots",
+                self._given[serial].step,
+                roots.step,
             )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any, ClassVar
@@ -12,8 +13,13 @@ from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.history import History
 
+_STEP = re.compile(r"\bin step ([0-9]{1,15})\b", re.ASCII)
+
 MAX_KEPT = 20
 """Violations that a checker keeps word for word; it counts the rest."""
+
+MAX_CAUSES = 3
+"""Causes of a violation that are kept; a circle of many locks has more."""
 
 
 @attrs.frozen
@@ -26,6 +32,8 @@ class Violation:
         actor: Whose step it was.
         seen: What was seen.
         why: Why that is wrong.
+        causes: Earlier steps without which it would not be so, in order: the last
+            `MAX_CAUSES` of them.
     """
 
     checker: str
@@ -33,6 +41,7 @@ class Violation:
     actor: str
     seen: str
     why: str
+    causes: tuple[int, ...] = ()
 
 
 class Checker(ABC):
@@ -70,16 +79,40 @@ class Checker(ABC):
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """What to call for which kind of event, with the record and its event."""
 
-    def violate(self, record: Record, seen: str) -> None:
-        """Note that the rule was broken."""
+    def violate(self, record: Record, seen: str, *causes: int) -> None:
+        """Note that the rule was broken.
+
+        Args:
+            record: What broke it.
+            seen: What was seen, in words.
+            causes: Earlier steps without which it would not be so.
+        """
         self.count += 1
         if len(self.violations) < MAX_KEPT:
+            steps = sorted({step for step in causes if step < record.step})
             self.violations.append(
-                Violation(self.id, record.step, record.actor, seen, self.sentence)
+                Violation(
+                    self.id,
+                    record.step,
+                    record.actor,
+                    seen,
+                    self.sentence,
+                    tuple(steps[-MAX_CAUSES:]),
+                )
             )
 
     def rule_was_broken(self, record: Record, event: RuleWasBroken) -> None:
         """Take over a finding that the model itself made."""
         if event.checker == self.id:
             self.exercised += 1
-            self.violate(record, f"{event.rule}: {event.text}")
+            self.violate(
+                record,
+                f"{event.rule}: {event.text}",
+                *self.causes_of_rule(record, event),
+            )
+
+    def causes_of_rule(self, record: Record, event: RuleWasBroken) -> list[int]:
+        """When the section or call began in which it was found, and what it names."""
+        began = [section.step for section in self.history.holding(record.actor)[-2:]]
+        named = [int(step) for step in _STEP.findall(event.text)[:2]]
+        return began + named or self.history.calls.steps(record.actor)

@@ -31,25 +31,39 @@ class ConsistentSet(Checker):
         self.exercised += 1
         content = self.history.content(event.as_id, event.set)
         version = content.version
+        causes: list[int] = []
         for section in self.history.holding(record.actor):
+            causes = [
+                each.step
+                for (as_id, _), each in section.ever_held.items()
+                if as_id == event.as_id
+            ][-1:] or [section.step]
             held, at = section.held.get(event.as_id, (event.set, version))
             if held != event.set:
                 self.violate(
                     record,
                     f"a lookup of gfn {event.gfn:#x} went to set {event.set} although"
                     f" set {held} was dereferenced",
+                    *causes,
                 )
                 return
             version = min(version, at)
         expected = content.find_at(version, event.gfn)
         found = event.slot
-        if found != expected:
+        if found is not expected and found != expected:
             self.violate(
                 record,
                 f"set {event.set} answered {_name(found)} for gfn {event.gfn:#x}"
                 f" (found in {event.found_in}), but held {_name(expected)} there when"
                 f" {record.actor} dereferenced it",
+                *causes,
+                *self._edits(event, expected),
             )
+
+    def _edits(self, event: SlotLookedUp, expected: SlotData | None) -> list[int]:
+        """The edits of the set that made the two answers different."""
+        serials = [slot.serial for slot in (event.slot, expected) if slot is not None]
+        return self.history.content(event.as_id, event.set).edited.steps(*serials)
 
 
 def _name(slot: SlotData | None) -> str:

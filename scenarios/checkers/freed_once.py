@@ -19,6 +19,7 @@ from rcu.trace import Event, Record
 from rcu.tracepoints import LockReleased, RuleWasBroken
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History
+from scenarios.checkers.ledger import RecordLedger
 
 SLOT = Allocation.SLOT.value
 INVALID_SLOT = Allocation.INVALID_SLOT.value
@@ -55,10 +56,11 @@ class FreedOnce(Checker):
     def __init__(self, history: History) -> None:
         super().__init__(history)
         self._alive: dict[Piece, Record] = {}
-        self._freed: dict[Piece, Record] = {}
+        self._freed = RecordLedger[Piece]()
         self._held: dict[int, set[Piece]] = {}  # by serial of who points to them
         self._holders: dict[Piece, set[int]] = {}
-        self._touched: dict[Piece, None] = {}  # since slots_lock was released
+        # Since slots_lock was released, and the last time.
+        self._touched: dict[Piece, Record] = {}
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
@@ -77,7 +79,8 @@ class FreedOnce(Checker):
         """See `Checker.rule_was_broken`; a second free is told here, too."""
         if event.rule == DoubleFree.__name__:
             self.exercised += 1
-            self.violate(record, f"{event.rule}: {event.text}")
+            causes = self.causes_of_rule(record, event)
+            self.violate(record, f"{event.rule}: {event.text}", *causes)
         else:
             super().rule_was_broken(record, event)
 
@@ -85,7 +88,8 @@ class FreedOnce(Checker):
         kind = SLOT if event.kind == INVALID_SLOT else event.kind
         piece = Piece(kind, event.slot)
         self._alive[piece] = record
-        self._hold(event.slot, self._held.get(event.slot, set()) | {piece})
+        held = self._held.get(event.slot, set()) | {piece}
+        self._hold(record, event.slot, held)
 
     def _held_anew(self, record: Record, event: MemoryHeld) -> None:
         pieces = {Piece(SLOT, event.slot)}
@@ -97,21 +101,21 @@ class FreedOnce(Checker):
         ):
             if made_for is not None:
                 pieces.add(Piece(kind.value, made_for))
-        self._hold(event.slot, pieces)
+        self._hold(record, event.slot, pieces)
 
     def _replaced(self, record: Record, event: SlotReplaced) -> None:
         """Who points to it has left a set, or entered one."""
         entered = None if event.new is None else event.new.serial
         for serial in (event.old, entered):
             if serial is not None:
-                self._touch(self._held.get(serial, set()))
+                self._touch(record, self._held.get(serial, set()))
 
     def _memory_freed(self, record: Record, event: MemoryFreed) -> None:
         self._free(record, Piece(event.kind, event.slot))
 
     def _slot_freed(self, record: Record, event: SlotFreed) -> None:
         self._free(record, Piece(SLOT, event.serial))
-        self._hold(event.serial, set())
+        self._hold(record, event.serial, set())
 
     def _free(self, record: Record, piece: Piece) -> None:
         self.exercised += 1
@@ -121,34 +125,37 @@ class FreedOnce(Checker):
                 record,
                 f"{piece} is freed a second time, after {earlier.actor} in step"
                 f" {earlier.step}",
+                earlier.step,
             )
         self._alive.pop(piece, None)
         self._freed[piece] = record
-        self._touched[piece] = None
+        self._touched[piece] = record
 
-    def _hold(self, serial: int, pieces: set[Piece]) -> None:
+    def _hold(self, record: Record, serial: int, pieces: set[Piece]) -> None:
         """Let the slot object point to these, and to nothing else."""
         before = self._held.pop(serial, set())
         for piece in before - pieces:
             self._holders[piece].discard(serial)
+            if not self._holders[piece]:
+                del self._holders[piece]
         for piece in pieces:
             self._holders.setdefault(piece, set()).add(serial)
         if pieces:
             self._held[serial] = pieces
-        self._touch(before | pieces)
+        self._touch(record, before | pieces)
 
-    def _touch(self, pieces: set[Piece]) -> None:
-        self._touched.update(dict.fromkeys(sorted(pieces)))
+    def _touch(self, record: Record, pieces: set[Piece]) -> None:
+        self._touched.update(dict.fromkeys(sorted(pieces), record))
 
     def _released(self, record: Record, event: LockReleased) -> None:
         if event.lock != "slots_lock":
             return
-        for piece in self._touched:
+        for piece, touched in self._touched.items():
             self.exercised += 1
-            self._judge(record, piece)
+            self._judge(record, piece, touched.step)
         self._touched.clear()
 
-    def _judge(self, record: Record, piece: Piece) -> None:
+    def _judge(self, record: Record, piece: Piece, touched: int) -> None:
         users = [s for s in self._holders.get(piece, ()) if self._is_in_a_set(s)]
         if piece in self._alive and not users:
             made = self._alive[piece]
@@ -156,6 +163,8 @@ class FreedOnce(Checker):
                 record,
                 f"slots_lock was released while {piece}, which {made.actor} allocated"
                 f" in step {made.step}, is not freed and belongs to no slot of a set",
+                made.step,
+                touched,
             )
         if piece in self._freed and users:
             freed = self._freed[piece]
@@ -163,6 +172,8 @@ class FreedOnce(Checker):
                 record,
                 f"slots_lock was released while slot #{min(users)}, which is in a set,"
                 f" points to {piece}, which {freed.actor} freed in step {freed.step}",
+                freed.step,
+                touched,
             )
 
     def _is_in_a_set(self, serial: int) -> bool:
@@ -179,4 +190,5 @@ class FreedOnce(Checker):
                 record,
                 f"the VM is destroyed, but {piece}, which {made.actor} allocated in"
                 f" step {made.step}, was never freed",
+                made.step,
             )

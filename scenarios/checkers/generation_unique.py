@@ -11,6 +11,8 @@ from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History
+from scenarios.checkers.ledger import PairLedger
+from scenarios.checkers.notes import Notes
 from vcpus.tracepoints import SlotLookedUp
 
 
@@ -28,8 +30,10 @@ class GenerationUnique(Checker):
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
-        self._content: dict[tuple[int, int], tuple[int, int]] = {}
+        self._content = PairLedger[tuple[int, int]]()
+        self._first_seen = Notes[tuple[int, int]]()  # by address space and generation
         self._latest: dict[int, int] = {}
+        self._numbered: dict[int, Record] = {}  # the last time, by address space
         self._swap: tuple[Record, SetsSwapped] | None = None
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
@@ -48,6 +52,7 @@ class GenerationUnique(Checker):
                 record,
                 f"set {event.set} was published as generation {event.generation},"
                 " without the mark that an update is in progress",
+                *self.history.content(event.as_id, event.set).last_edits(),
             )
         if self._swap is not None:
             at, swap = self._swap
@@ -56,6 +61,7 @@ class GenerationUnique(Checker):
                 f"set {event.set} of address space {event.as_id} was published while"
                 f" set {swap.set} of address space {swap.as_id}, published by"
                 f" {at.actor} in step {at.step}, is still marked",
+                at.step,
             )
         self._swap = record, event
         self._stands_for(record, event.as_id, event.set, event.generation)
@@ -64,15 +70,21 @@ class GenerationUnique(Checker):
         self.exercised += 1
         self._swap = None
         space = self.history.spaces[event.as_id]
+        causes = self.history.last_swap(event.as_id)
+        if event.as_id in self._numbered:
+            causes.append(self._numbered[event.as_id].step)
+        self._numbered[event.as_id] = record
         latest = self._latest.get(event.as_id, space.generation)
         generation = event.generation
         if generation <= latest or generation & UPDATE_IN_PROGRESS:
-            self.violate(record, f"generation {latest} was followed by {generation}")
+            text = f"generation {latest} was followed by {generation}"
+            self.violate(record, text, *causes)
         if settled(generation) % space.generation_step != event.as_id:
             self.violate(
                 record,
                 f"generation {generation} does not belong to address space"
                 f" {event.as_id}",
+                *causes,
             )
         self._latest[event.as_id] = max(latest, settled(generation))
         self._stands_for(record, event.as_id, event.set, generation)
@@ -83,11 +95,17 @@ class GenerationUnique(Checker):
             self._stands_for(record, event.as_id, event.set, event.generation)
 
     def _stands_for(self, record: Record, as_id: int, index: int, number: int) -> None:
-        content = (index, self.history.content(as_id, index).version)
-        known = self._content.setdefault((as_id, number), content)
-        if known != content:
+        content = self.history.content(as_id, index)
+        now = index, content.version
+        known = self._content.recall((as_id, number))
+        if known is None:
+            self._content[as_id, number] = now
+            self._first_seen.note((as_id, number), record)
+        elif known != now:
             self.violate(
                 record,
                 f"generation {number:#x} stood for set {known[0]} after {known[1]}"
-                f" edits, and stands for set {index} after {content[1]} edits now",
+                f" edits, and stands for set {index} after {now[1]} edits now",
+                *self._first_seen.steps((as_id, number)),
+                *content.last_edits(),
             )

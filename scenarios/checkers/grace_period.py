@@ -18,6 +18,7 @@ from rcu.tracepoints import (
 )
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History, Section
+from scenarios.checkers.notes import Notes
 
 
 @attrs.define(eq=False)
@@ -51,6 +52,7 @@ class GracePeriod(Checker):
     def __init__(self, history: History) -> None:
         super().__init__(history)
         self._waits: dict[tuple[str, str], list[Wait]] = {}
+        self._asked = Notes[str]()  # for a grace period, by domain
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
@@ -62,6 +64,13 @@ class GracePeriod(Checker):
             CallbackInvoked: self._callback_invoked,
             RuleWasBroken: self.rule_was_broken,
         }
+
+    def causes_of_rule(self, record: Record, event: RuleWasBroken) -> list[int]:
+        """See `Checker.causes_of_rule`; it may be a domain that somebody still uses."""
+        domains = [domain for domain in self._asked if domain in event.text]
+        inside = [s.step for s in self.history.open_sections() if s.domain in domains]
+        causes = super().causes_of_rule(record, event)
+        return [*causes, *self._asked.steps(*domains), *inside[:1]]
 
     def _section_ended(self, record: Record, event: SectionEnded) -> None:
         section = self.history.ending(record, event)
@@ -85,6 +94,7 @@ class GracePeriod(Checker):
     def _remember(self, key: tuple[str, str], record: Record, domain: str) -> None:
         inside = [s for s in self.history.open_sections() if s.domain == domain]
         wait = Wait(record, inside, bool(inside))
+        self._asked.note(domain, record)
         self._waits.setdefault(key, []).append(wait)
 
     def _judge(self, key: tuple[str, str], record: Record, what: str) -> None:
@@ -104,4 +114,6 @@ class GracePeriod(Checker):
                 f" over, but {section.actor} is still in the section of"
                 f" {section.domain} that it entered in step {section.step} with index"
                 f" {section.srcu_idx}",
+                wait.asked.step,
+                section.step,
             )

@@ -14,6 +14,8 @@ import attrs
 
 from memslots.tracepoints import (
     AddressSpaceMade,
+    DirtyLogRequested,
+    RegionRequested,
     SetCopied,
     SetFreed,
     SetGivenUp,
@@ -23,8 +25,13 @@ from memslots.tracepoints import (
     SlotReplaced,
 )
 from rcu.trace import Event, Record
-from rcu.tracepoints import SectionBegan, SectionEnded
+from rcu.tracepoints import LockAcquired, SectionBegan, SectionEnded
+from scenarios.checkers.ledger import RecordLedger
+from scenarios.checkers.notes import Notes
 from vcpus.tracepoints import SetDereferenced
+
+MOST_EDITS = 1_024
+"""When a set has so many, those that no open section can ask for are forgotten."""
 
 
 @attrs.define(eq=False)
@@ -36,17 +43,27 @@ class SetContent:
         by_serial: The slots by object.
         first_gfns: The first pages in order.
         edits: What left and what entered, edit by edit.
+        forgotten: How many edits there were before; nobody can ask for them.
+        edited: When slots last entered it or left, by serial.
+        last_edit: When any did.
+        since: When it was copied from another; None if it never was.
     """
+
+    not_state: ClassVar[tuple[str, ...]] = ("edited", "last_edit", "since")
 
     by_gfn: dict[int, SlotData] = attrs.field(factory=dict)
     by_serial: dict[int, SlotData] = attrs.field(factory=dict)
     first_gfns: list[int] = attrs.field(factory=list)
     edits: list[tuple[SlotData | None, SlotData | None]] = attrs.field(factory=list)
+    forgotten: int = 0
+    edited: Notes[int] = attrs.field(factory=Notes)
+    last_edit: Record | None = None
+    since: Record | None = None
 
     @property
     def version(self) -> int:
         """How often it has been edited."""
-        return len(self.edits)
+        return self.forgotten + len(self.edits)
 
     def replace(self, old: int | None, new: SlotData | None) -> None:
         """Apply one edit."""
@@ -61,11 +78,28 @@ class SetContent:
             self.by_serial[new.serial] = new
         self.edits.append((left, new))
 
+    def forget(self, version: int) -> None:
+        """Forget all edits up to a version."""
+        del self.edits[: version - self.forgotten]
+        self.forgotten = version
+
     def copy(self) -> SetContent:
         """A set that holds the same and has never been edited."""
         return SetContent(
             self.by_gfn.copy(), self.by_serial.copy(), self.first_gfns.copy()
         )
+
+    def note_edit(self, record: Record, event: SlotReplaced) -> None:
+        """Note when it was edited."""
+        self.last_edit = record
+        if event.old is not None:
+            self.edited.note(event.old, record)
+        if event.new is not None:
+            self.edited.note(event.new.serial, record)
+
+    def last_edits(self) -> list[int]:
+        """The step of the last edit; empty if there was none."""
+        return [] if self.last_edit is None else [self.last_edit.step]
 
     def find(self, gfn: int) -> SlotData | None:
         """The slot that contains ``gfn`` now."""
@@ -78,7 +112,7 @@ class SetContent:
     def find_at(self, version: int, gfn: int) -> SlotData | None:
         """The slot that contained ``gfn`` when the set had been edited so often."""
         present = self.find(gfn)
-        for left, entered in reversed(self.edits[version:]):
+        for left, entered in reversed(self.edits[version - self.forgotten :]):
             if entered is not None and present is entered:
                 present = None
             if left is not None and left.base_gfn <= gfn < left.end_gfn:
@@ -95,16 +129,22 @@ class AddressSpace:
         generation_step: By how much it grows with each swap.
         at_rest: How many sets it has while no update is under way.
         sets: What each set holds that has not been freed, by its number.
-        freed: What each set held that has been freed, if a reader still held it then.
+        freed: What each set held that has been freed while a reader still held it.
+        gone: The sets that have been freed.
         active: The set that readers find.
+        published: When it was published; None if it was there from the beginning.
     """
+
+    not_state: ClassVar[tuple[str, ...]] = ("published",)
 
     generation: int
     generation_step: int
     at_rest: int
     sets: dict[int, SetContent] = attrs.field(init=False)
     freed: dict[int, SetContent] = attrs.field(factory=dict)
+    gone: RecordLedger[int] = attrs.field(factory=RecordLedger)
     active: int = 0
+    published: Record | None = None
 
     def __attrs_post_init__(self) -> None:
         self.sets = {index: SetContent() for index in range(self.at_rest)}
@@ -121,8 +161,8 @@ class Section:
         step: When it began.
         held: The set that the reader got hold of last, and the set's version then, by
             address space.
-        ever_held: Address space and set of every dereference in it.
-        found: Serials of the slots that lookups in it returned.
+        ever_held: Address space and set of every dereference in it, and the last time.
+        found: Serials of the slots that lookups in it returned, and the first time.
     """
 
     not_state: ClassVar[tuple[str, ...]] = ("step",)
@@ -132,8 +172,8 @@ class Section:
     srcu_idx: int
     step: int
     held: dict[int, tuple[int, int]] = attrs.field(factory=dict)
-    ever_held: set[tuple[int, int]] = attrs.field(factory=set)
-    found: set[int] = attrs.field(factory=set)
+    ever_held: dict[tuple[int, int], Record] = attrs.field(factory=dict)
+    found: dict[int, Record] = attrs.field(factory=dict)
 
 
 class History:
@@ -143,6 +183,8 @@ class History:
         spaces: Address spaces by id.
         sections: Open sections by actor, innermost last.
         sections_ended: How many sections have ended.
+        calls: The last call of each task.
+        taken: When each task last acquired each lock.
     """
 
     not_state: ClassVar[tuple[str, ...]] = ("sections_ended",)
@@ -151,6 +193,8 @@ class History:
         self.spaces: dict[int, AddressSpace] = {}
         self.sections: dict[str, list[Section]] = {}
         self.sections_ended = 0
+        self.calls = Notes[str]()
+        self.taken = Notes[tuple[str, str]]()
         self.handlers: dict[type[Event], Callable[[Record, Any], None]] = {
             AddressSpaceMade: self._made,
             SlotInstalled: self._installed,
@@ -162,6 +206,9 @@ class History:
             SectionBegan: self._began,
             SectionEnded: self._ended,
             SetDereferenced: self._dereferenced,
+            RegionRequested: self._requested,
+            DirtyLogRequested: self._requested,
+            LockAcquired: self._acquired,
         }
 
     def open_sections(self) -> list[Section]:
@@ -172,11 +219,21 @@ class History:
         """The sections that ``actor`` is in."""
         return self.sections.get(actor, [])
 
+    def last_swap(self, as_id: int) -> list[int]:
+        """The step in which its active set was published; empty if it never was."""
+        space = self.spaces.get(as_id)
+        swap = None if space is None else space.published
+        return [] if swap is None else [swap.step]
+
     def content(self, as_id: int, set_index: int) -> SetContent:
         """What a set holds, or held."""
         space = self.spaces[as_id]
-        content = space.sets.get(set_index)
-        return space.freed[set_index] if content is None else content
+        content = space.sets.get(set_index) or space.freed.get(set_index)
+        if content is None:
+            if set_index not in space.gone:
+                raise KeyError(set_index)
+            content = SetContent()
+        return content
 
     def _made(self, record: Record, event: AddressSpaceMade) -> None:
         if event.sets not in {1, 2}:
@@ -193,14 +250,26 @@ class History:
         self.spaces[event.as_id].sets[event.set] = SetContent()
 
     def _replaced(self, record: Record, event: SlotReplaced) -> None:
-        self.content(event.as_id, event.set).replace(event.old, event.new)
+        content = self.content(event.as_id, event.set)
+        content.replace(event.old, event.new)
+        if len(content.edits) >= MOST_EDITS:
+            content.forget(self._oldest_held(event.as_id, event.set, content.version))
+        content.note_edit(record, event)
+
+    def _oldest_held(self, as_id: int, index: int, newest: int) -> int:
+        """The oldest version of a set that an open section holds."""
+        held = [section.held.get(as_id) for section in self.open_sections()]
+        return min([newest, *(each[1] for each in held if each and each[0] == index)])
 
     def _swapped(self, record: Record, event: SetsSwapped) -> None:
-        self.spaces[event.as_id].active = event.set
+        space = self.spaces[event.as_id]
+        space.active = event.set
+        space.published = record
 
     def _copied(self, record: Record, event: SetCopied) -> None:
         sets = self.spaces[event.as_id].sets
-        sets[event.set] = sets[event.from_set].copy()
+        sets[event.set] = copy = sets[event.from_set].copy()
+        copy.since = record
 
     def _freed(self, record: Record, event: SetFreed) -> None:
         space = self.spaces[event.as_id]
@@ -209,7 +278,17 @@ class History:
             return  # it is freed a second time
         where = event.as_id, event.set
         held = any(where in section.ever_held for section in self.open_sections())
-        space.freed[event.set] = content if held else SetContent()
+        space.gone[event.set] = record
+        if held:
+            space.freed[event.set] = content
+
+    def _acquired(self, record: Record, event: LockAcquired) -> None:
+        self.taken.note((record.actor, event.lock), record)
+
+    def _requested(
+        self, record: Record, event: RegionRequested | DirtyLogRequested
+    ) -> None:
+        self.calls.note(record.actor, record)
 
     def _began(self, record: Record, event: SectionBegan) -> None:
         section = Section(record.actor, event.domain, event.srcu_idx, record.step)
@@ -235,4 +314,4 @@ class History:
         version = self.content(event.as_id, event.set).version
         for section in self.sections.get(record.actor, []):
             section.held[event.as_id] = (event.set, version)
-            section.ever_held.add((event.as_id, event.set))
+            section.ever_held[event.as_id, event.set] = record

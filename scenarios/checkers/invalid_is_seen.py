@@ -60,7 +60,8 @@ class InvalidIsSeen(Checker):
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
-        self._edited: dict[int, dict[int, None]] = {}  # serials by address space
+        # When a slot last entered or left a set, by address space and serial.
+        self._edited: dict[int, dict[int, Record]] = {}
         self._leaving: dict[tuple[int, int], Leaving] = {}  # by address space and id
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
@@ -80,34 +81,40 @@ class InvalidIsSeen(Checker):
     def _replaced(self, record: Record, event: SlotReplaced) -> None:
         edited = self._edited.setdefault(event.as_id, {})
         if event.old is not None:
-            edited[event.old] = None
+            edited[event.old] = record
         if event.new is not None:
-            edited[event.new.serial] = None
+            edited[event.new.serial] = record
 
     def _swapped(self, record: Record, event: SetsSwapped) -> None:
         space = self.history.spaces[event.as_id]
         before = self.history.content(event.as_id, space.active).by_serial
         after = self.history.content(event.as_id, event.set).by_serial
         # Sets that are equal elsewhere differ in what was edited, and nowhere else.
-        differ = [
-            serial
-            for serial in self._edited.get(event.as_id, ())
+        differ = {
+            serial: edited
+            for serial, edited in self._edited.get(event.as_id, {}).items()
             if before.get(serial) != after.get(serial)
-        ]
-        self._edited[event.as_id] = dict.fromkeys(differ)
+        }
+        self._edited[event.as_id] = differ
         heirs = {
             after[serial].id: after[serial] for serial in differ if serial in after
         }
-        for serial in differ:
+        for serial, edited in differ.items():
             if serial in before:
                 slot = before[serial]
-                self._judge(record, event.as_id, slot, heirs.get(slot.id))
+                heir = heirs.get(slot.id)
+                self._judge(record, event.as_id, slot, heir, edited.step)
 
     def _judge(
-        self, record: Record, as_id: int, slot: SlotData, heir: SlotData | None
+        self,
+        record: Record,
+        as_id: int,
+        slot: SlotData,
+        heir: SlotData | None,
+        edited: int,
     ) -> None:
         if slot.flags & INVALID:
-            self._taken_away(record, as_id, slot, heir)
+            self._taken_away(record, as_id, slot, heir, edited)
         elif heir is None or _pages(heir) != _pages(slot):
             self.exercised += 1
             gone = "left" if heir is None else f"became {_name(heir)} in"
@@ -115,12 +122,19 @@ class InvalidIsSeen(Checker):
                 record,
                 f"{_name(slot)} {gone} the active set of address space {as_id}, in"
                 " which its INVALID copy never was",
+                edited,
+                *self.history.last_swap(as_id),
             )
         elif heir.flags & INVALID:
             self._leaving[as_id, slot.id] = Leaving(slot, record)
 
     def _taken_away(
-        self, record: Record, as_id: int, invalid: SlotData, heir: SlotData | None
+        self,
+        record: Record,
+        as_id: int,
+        invalid: SlotData,
+        heir: SlotData | None,
+        edited: int,
     ) -> None:
         leaving = self._leaving.pop((as_id, invalid.id), None)
         if leaving is None:
@@ -132,6 +146,8 @@ class InvalidIsSeen(Checker):
                 record,
                 f"{_name(leaving.slot)} is gone and was not flushed since its INVALID"
                 f" copy was published in step {leaving.published.step}",
+                leaving.published.step,
+                edited,
             )
 
     # What must happen in between.
@@ -157,7 +173,14 @@ class InvalidIsSeen(Checker):
                     f"{_name(leaving.slot)} was flushed before a grace period was over"
                     f" that began after step {leaving.published.step}, in which its"
                     " INVALID copy was published: readers from before may use the slot",
+                    leaving.published.step,
+                    *self._began_before(leaving.published.step),
                 )
+
+    def _began_before(self, step: int) -> list[int]:
+        """When the first began of the sections that are open since before a step."""
+        began = [section.step for section in self.history.open_sections()]
+        return [min(began)] if began and min(began) < step else []
 
     def _released(self, record: Record, event: LockReleased) -> None:
         if event.lock != "slots_lock":
@@ -167,6 +190,7 @@ class InvalidIsSeen(Checker):
                 record,
                 f"slots_lock was released while the INVALID copy of"
                 f" {_name(leaving.slot)} is active",
+                leaving.published.step,
             )
         self._leaving.clear()
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping
 from enum import Enum
 from typing import Any, ClassVar
 
@@ -162,12 +162,13 @@ class Judge:
         for kind, handler in handlers.items():
             self._table.setdefault(kind, []).append(handler)
 
-    def read(self, records: Sequence[Record]) -> None:
+    def read(self, records: Iterable[Record]) -> None:
         """Let every checker see the records."""
-        table = self._table
+        handlers = self._table.get
         for record in records:
-            for handler in table.get(type(record.event), ()):
-                handler(record, record.event)
+            event = record[2]  # quicker than by its name
+            for handler in handlers(type(event), ()):
+                handler(record, event)
 
     def listens_to(self, kind: type[Event]) -> bool:
         """Whether any checker reads events of this kind."""

@@ -48,9 +48,12 @@ class LockOrder(Checker):
         }
 
     def _acquired(self, record: Record, event: LockAcquired) -> None:
-        domains = [section.domain for section in self.history.holding(record.actor)]
+        sections = self.history.holding(record.actor)
+        domains = [section.domain for section in sections]
         if event.lock == "slots_lock" and "kvm->srcu" in domains:
-            self.violate(record, "slots_lock was acquired in a section of kvm->srcu")
+            began = sections[domains.index("kvm->srcu")].step
+            text = "slots_lock was acquired in a section of kvm->srcu"
+            self.violate(record, text, began)
         self._nest(record, event.lock, also_held=domains)
         self._held.setdefault(record.actor, []).append(event.lock)
 
@@ -89,7 +92,9 @@ class LockOrder(Checker):
 
     def _report(self, record: Record, circle: list[str]) -> None:
         links = []
+        steps = self.history.taken.steps((record.actor, circle[0]))
         for outer, inner in itertools.pairwise(circle):
             at = self._inside[outer][inner]
             links.append(f"{inner} inside {outer} ({at.actor}, step {at.step})")
-        self.violate(record, f"the order has a circle: {'; '.join(links)}")
+            steps.append(at.step)
+        self.violate(record, f"the order has a circle: {'; '.join(links)}", *steps)

@@ -23,7 +23,7 @@ written and not told has its mark, and one more round tells of it.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from typing import Any, NamedTuple
 
 import attrs
@@ -47,6 +47,7 @@ from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken, SectionEnded
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History, Section
+from scenarios.checkers.notes import Notes
 from vcpus.tracepoints import GuestAccessed, GuestMemoryCopied
 
 
@@ -113,14 +114,14 @@ class Call:
         slot: Which slot it is about; None if it is about none, or all.
         record: When it began.
         due: The pages whose marks it must see, unless somebody takes them before.
-        taken: The pages whose marks it has taken away.
+        taken: The pages whose marks it has taken away, and when.
     """
 
     kind: str
     slot: SlotId | None
     record: Record
     due: dict[Page, None] = attrs.field(factory=dict)
-    taken: dict[Page, None] = attrs.field(factory=dict)
+    taken: dict[Page, Record] = attrs.field(factory=dict)
 
 
 class NoDirtyPageLost(Checker):
@@ -136,6 +137,8 @@ class NoDirtyPageLost(Checker):
     def __init__(self, history: History) -> None:
         super().__init__(history)
         self._logged: set[SlotId] = set()
+        self._logged_since = Notes[SlotId]()
+        self._last_taken = Notes[SlotId]()  # a mark, by anybody
         self._switching_off: Counter[SlotId] = Counter()  # calls under way
         self._requests: dict[int, tuple[SlotId, bool]] = {}
         self._bitmaps: dict[int, Bitmap] = {}  # by the slot object it was made for
@@ -169,7 +172,9 @@ class NoDirtyPageLost(Checker):
 
     def _installed(self, record: Record, event: SlotInstalled) -> None:
         if event.slot.flags & LOG_DIRTY_PAGES:
-            self._logged.add(SlotId(event.as_id, event.slot.id))
+            slot = SlotId(event.as_id, event.slot.id)
+            self._logged.add(slot)
+            self._logged_since.note(slot, record)
 
     def _region_requested(self, record: Record, event: RegionRequested) -> None:
         slot = SlotId.of(event.slot)
@@ -186,6 +191,7 @@ class NoDirtyPageLost(Checker):
             self._switching_off[slot] -= 1
         if event.change and on:
             self._logged.add(slot)
+            self._logged_since.note(slot, record)
         elif event.change:
             self._logged.discard(slot)
             self._forget(slot)
@@ -259,7 +265,9 @@ class NoDirtyPageLost(Checker):
         del self._unmarked[page]
         if not self._switching_off[page.slot]:
             why = "it had no mark, and whoever could have marked it since has not"
-            self._lose(write.record, page, write, why)
+            since = self._logged_since.steps(page.slot)
+            taken = self._last_taken.steps(page.slot)
+            self._lose(write.record, page, write, why, *since, *taken)
 
     # Marks, and the calls that take them away.
 
@@ -290,7 +298,7 @@ class NoDirtyPageLost(Checker):
         for page in _pages(slot, event.offset, event.mask):
             if bitmap is not None:
                 self._bitmaps[bitmap].put(page.offset, bit=False)
-            self._take(event.call, page)
+            self._take(record, event.call, page)
 
     def _ring_collected(self, record: Record, event: DirtyRingCollected) -> None:
         for slot, offset in event.entries:
@@ -300,7 +308,7 @@ class NoDirtyPageLost(Checker):
         slot = SlotId(event.as_id, event.slot)
         for page in _pages(slot, event.offset, event.mask):
             self._drop_entry(page)
-            self._take(event.call, page)
+            self._take(record, event.call, page)
 
     def _drop_entry(self, page: Page) -> None:
         """No entry of the page counts any more.
@@ -311,11 +319,12 @@ class NoDirtyPageLost(Checker):
         self._in_ring.discard(page)
         self._collected.pop(page, None)
 
-    def _take(self, number: int, page: Page) -> None:
+    def _take(self, record: Record, number: int, page: Page) -> None:
+        self._last_taken.note(page.slot, record)
         for call in self._calls.values():
             call.due.pop(page, None)
         if number in self._calls:
-            self._calls[number].taken[page] = None
+            self._calls[number].taken[page] = record
 
     def _returned(self, record: Record, event: DirtyLogReturned) -> None:
         call = self._calls.pop(event.call, None)
@@ -326,34 +335,40 @@ class NoDirtyPageLost(Checker):
                 self._written.get(page.slot, {}).pop(page, None)
             return
         told = _told(call, event)
-        who = f"call {event.call}, a {call.kind} that began in step {call.record.step},"
-        for page in call.taken:
+        began = call.record.step
+        who = f"call {event.call}, a {call.kind} that began in step {began},"
+        for page, at in call.taken.items():
             if page not in told:
-                self._judge_lost(record, page, f"{who} took its mark and did not tell")
+                why = f"{who} took its mark and did not tell"
+                self._judge_lost(record, page, why, began, at.step)
             elif self._written.get(page.slot, {}).pop(page, None) is not None:
                 self.exercised += 1
         for page in call.due:
             if call.kind == "reset":
                 self._drop_entry(page)
-                self._judge_lost(record, page, f"{who} left out its entry")
+                self._judge_lost(record, page, f"{who} left out its entry", began)
             elif page not in told and page in self._written.get(page.slot, {}):
                 write = self._written[page.slot][page]
-                self._lose(record, page, write, f"{who} did not tell of its mark")
+                why = f"{who} did not tell of its mark"
+                self._lose(record, page, write, why, began)
 
-    def _judge_lost(self, record: Record, page: Page, why: str) -> None:
+    def _judge_lost(self, record: Record, page: Page, why: str, *causes: int) -> None:
         """The write to a page is lost, if there was one and nothing remembers it."""
         write = self._written.get(page.slot, {}).get(page)
         if write is not None and not self._is_remembered(page, write):
-            self._lose(record, page, write, why)
+            self._lose(record, page, write, why, *causes)
 
-    def _lose(self, record: Record, page: Page, write: Write, why: str) -> None:
+    def _lose(
+        self, record: Record, page: Page, write: Write, why: str, *causes: int
+    ) -> None:
         self.exercised += 1
         self._written[page.slot].pop(page, None)
         at = write.record
-        self.violate(record, f"{at.actor} wrote {page} in step {at.step}, but {why}")
+        text = f"{at.actor} wrote {page} in step {at.step}, but {why}"
+        self.violate(record, text, at.step, *causes)
 
 
-def _told(call: Call, event: DirtyLogReturned) -> dict[Page, None]:
+def _told(call: Call, event: DirtyLogReturned) -> Collection[Page]:
     """The pages that user space knows of when a call returns."""
     if call.slot is None:  # it was told when it collected them
         return call.taken

@@ -18,11 +18,13 @@ from typing import Any, NamedTuple
 
 from memslots.slot import INVALID
 from memslots.tracepoints import SetsSwapped, SlotReplaced
-from memslots.units import PAGE_SIZE
+from memslots.units import PAGE_SHIFT, PAGE_SIZE
 from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History
+from scenarios.checkers.ledger import PairLedger, RecordLedger
+from scenarios.checkers.notes import Notes
 from vcpus.tracepoints import (
     GfnRangeZapBegan,
     GfnRangeZapped,
@@ -72,11 +74,13 @@ class NoStaleTranslation(Checker):
         # Where something is, or was since the last flush or invalidation, mapped.
         self._by_origin: dict[int, dict[Where, None]] = {}
         self._by_hva: dict[int, dict[Where, None]] = {}
-        self._origins: dict[int, int] = {}
+        self._origins = PairLedger[int]()  # and 0
         self._gone: dict[int, Record | None] = {}  # flushed by, or INVALID, by origin
         self._flushed: dict[int, list[int]] = {}  # since the last swap, by as_id
         self._open: list[tuple[Record, InvalidationBegan]] = []
-        self._roots_gone: dict[int, Record] = {}
+        self._roots_gone = RecordLedger[int]()
+        self._invalid = Notes[int]()  # when an INVALID copy came, by serial
+        self._mapped_at = Notes[tuple[int, int]]()  # by address space and gfn
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
@@ -104,15 +108,17 @@ class NoStaleTranslation(Checker):
             return
         if new.flags & INVALID:
             self._gone[new.serial] = None
+            self._invalid.note(new.serial, record)
             return
         content = self.history.content(event.as_id, event.set)
         old = content.by_serial.get(event.old) if event.old is not None else None
         if old is None or old.flags & INVALID or old.base_gfn != new.base_gfn:
             return
-        self._origins.setdefault(new.serial, self._origin(old.serial))
+        if new.serial not in self._origins:
+            self._origins[new.serial] = self._origin(old.serial), 0
 
     def _origin(self, serial: int) -> int:
-        return self._origins.get(serial, serial)
+        return self._origins[serial][0] if serial in self._origins else serial
 
     def _swapped(self, record: Record, event: SetsSwapped) -> None:
         """Readers find a slot again that was flushed: its change has failed."""
@@ -132,11 +138,14 @@ class NoStaleTranslation(Checker):
         self._by_hva.setdefault(event.hva, {})[where] = None
         did = f"{_entry(where)} was mapped to {event.hva:#x}"
         self._judge(record, did, event.hva, event.slot)
+        self._mapped_at.note((event.as_id, event.gfn), record)
         if event.root in self._roots_gone:
             gone = self._roots_gone[event.root]
             self.exercised += 1
             self.violate(
-                record, f"{did}, but {gone.actor} gave the root up in step {gone.step}"
+                record,
+                f"{did}, but {gone.actor} gave the root up in step {gone.step}",
+                gone.step,
             )
 
     def _zapped(self, record: Record, event: SpteZapped) -> None:
@@ -152,7 +161,8 @@ class NoStaleTranslation(Checker):
 
     def _accessed(self, record: Record, event: GuestAccessed) -> None:
         did = f"the guest {_did(event.write)} {event.gpa:#x} at {event.hva:#x}"
-        self._judge(record, did, event.hva, event.slot)
+        mapped = (event.as_id, event.gpa >> PAGE_SHIFT)
+        self._judge(record, did, event.hva, event.slot, mapped)
 
     def _copied(self, record: Record, event: GuestMemoryCopied) -> None:
         if event.through == "pfn-cache":
@@ -160,15 +170,40 @@ class NoStaleTranslation(Checker):
             did = f"KVM {_did(event.write)} {event.gpa:#x} at {event.hva:#x}"
             self._judge(record, f"{did}, through a pfn-cache", page, None)
 
-    def _judge(self, record: Record, did: str, hva: int, slot: int | None) -> None:
-        """Judge a translation to a host page, in the moment of its making or use."""
+    def _judge(
+        self,
+        record: Record,
+        did: str,
+        hva: int,
+        slot: int | None,
+        *mapped: tuple[int, int],
+    ) -> None:
+        """Judge a translation to a host page, in the moment of its making or use.
+
+        Args:
+            record: What made or used it.
+            did: In words.
+            hva: The host page.
+            slot: Serial of the slot object that it was made from.
+            mapped: The address space and gfn for which it had been made before.
+        """
         if slot is not None and self._origin(slot) in self._gone:
             self.exercised += 1
             by = self._gone[self._origin(slot)]
             why = (
                 f"{by.actor} flushed in step {by.step}" if by else "is an INVALID copy"
             )
-            self.violate(record, f"{did} through slot #{slot}, which {why}")
+            text = f"{did} through slot #{slot}, which {why}"
+            origin = self._origin(slot)
+            gone = [by.step] if by else self._invalid.steps(origin)
+            found = [
+                section.found[slot].step
+                for section in self.history.holding(record.actor)
+                if slot in section.found
+            ]
+            self.violate(
+                record, text, *gone, *self._mapped_at.steps(*mapped), *found[:1]
+            )
         for began, invalidation in self._open:
             if invalidation.start <= hva < invalidation.end:
                 self.exercised += 1
@@ -176,6 +211,8 @@ class NoStaleTranslation(Checker):
                     record,
                     f"{did} although the invalidation of {_range(invalidation)}, which"
                     f" {began.actor} began in step {began.step}, has not ended",
+                    began.step,
+                    *self._mapped_at.steps(*mapped),
                 )
 
     # What removes translations.
@@ -233,6 +270,7 @@ class NoStaleTranslation(Checker):
                 record,
                 f"{done}, but {_entry(where)} is still mapped to {entry.hva:#x} through"
                 f" slot #{entry.slot}",
+                *self._mapped_at.steps((entry.as_id, entry.gfn)),
             )
 
 

@@ -10,6 +10,7 @@ from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
 from scenarios.checkers.history import History
+from scenarios.checkers.ledger import RecordLedger
 from vcpus.tracepoints import SlotLookedUp
 
 
@@ -27,8 +28,8 @@ class NoUseAfterFree(Checker):
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
-        self._freed: dict[int, Record] = {}
-        self._freed_sets: dict[tuple[int, int], Record] = {}
+        self._freed = RecordLedger[int]()
+        self._freed_sets = RecordLedger[tuple[int, int]]()
         self._given_up: set[tuple[int, int]] = set()
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
@@ -46,13 +47,15 @@ class NoUseAfterFree(Checker):
             return
         serial = event.slot.serial
         for section in self.history.holding(record.actor):
-            section.found.add(serial)
+            section.found.setdefault(serial, record)
         if serial in self._freed:
             freed = self._freed[serial]
             self.violate(
                 record,
                 f"a lookup of gfn {event.gfn:#x} found slot {event.slot.id} #{serial},"
                 f" which {freed.actor} freed in step {freed.step}",
+                freed.step,
+                *(section.step for section in self.history.holding(record.actor)),
             )
         where = event.as_id, event.set
         if where in self._freed_sets:
@@ -61,6 +64,8 @@ class NoUseAfterFree(Checker):
                 record,
                 f"a lookup of gfn {event.gfn:#x} went to set {event.set}, which"
                 f" {freed.actor} freed in step {freed.step}",
+                freed.step,
+                *(section.step for section in self.history.holding(record.actor)),
             )
 
     def _freed_slot(self, record: Record, event: SlotFreed) -> None:
@@ -72,6 +77,7 @@ class NoUseAfterFree(Checker):
                 record,
                 f"slot #{serial} is freed a second time, after {earlier.actor} in step"
                 f" {earlier.step}",
+                earlier.step,
             )
         self._freed[serial] = record
         for section in self.history.open_sections():
@@ -80,12 +86,17 @@ class NoUseAfterFree(Checker):
                     record,
                     f"slot #{serial} is freed while {section.actor}, who found it, is"
                     f" in the section that began in step {section.step}",
+                    section.step,
+                    section.found[serial].step,
                 )
         space = self.history.spaces[event.as_id]
         for index, content in space.sets.items():
             if serial in content.by_serial:
                 self.violate(
-                    record, f"slot #{serial} is freed while set {index} has it"
+                    record,
+                    f"slot #{serial} is freed while set {index} has it",
+                    *content.edited.steps(serial),
+                    *self.history.calls.steps(record.actor),
                 )
 
     def _gave_up(self, record: Record, event: SetGivenUp) -> None:
@@ -100,15 +111,22 @@ class NoUseAfterFree(Checker):
                 record,
                 f"set {event.set} is freed a second time, after {earlier.actor} in step"
                 f" {earlier.step}",
+                earlier.step,
             )
         self._freed_sets[where] = record
         active = self.history.spaces[event.as_id].active == event.set
         if active and where not in self._given_up:
-            self.violate(record, f"set {event.set} is freed while it is active")
+            self.violate(
+                record,
+                f"set {event.set} is freed while it is active",
+                *self.history.last_swap(event.as_id),
+            )
         for section in self.history.open_sections():
             if where in section.ever_held:
                 self.violate(
                     record,
                     f"set {event.set} is freed while {section.actor}, who got hold of"
                     f" it, is in the section that began in step {section.step}",
+                    section.step,
+                    section.ever_held[where].step,
                 )

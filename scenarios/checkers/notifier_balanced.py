@@ -73,6 +73,8 @@ class NotifierBalanced(Checker):
                     record,
                     f"the invalidation of {_range(event)} ends with {what}: {now}, but"
                     f" {at.actor} began it in step {at.step} with {what}: {then}",
+                    at.step,
+                    *self._last_swap(),
                 )
         self._count(record, event)
 
@@ -99,7 +101,15 @@ class NotifierBalanced(Checker):
                 record,
                 f"mmu_invalidate_in_progress is {event.in_progress} after the"
                 f" invalidation of {_range(event)}, but {expected} are under way",
+                *[at.step for at, _ in self._open][-2:],
+                *self._last_swap(),
             )
+
+    def _last_swap(self) -> list[int]:
+        """The step of the last swap of the VM; empty if there was none."""
+        spaces = self.history.spaces
+        steps = [step for as_id in spaces for step in self.history.last_swap(as_id)]
+        return [max(steps)] if steps else []
 
     def _zap_began(self, record: Record, event: GfnRangeZapBegan) -> None:
         self._zaps += 1
@@ -115,6 +125,7 @@ class NotifierBalanced(Checker):
                 f"set {event.set} of address space {event.as_id} was published during"
                 f" the invalidation of {_range(began)}, which {at.actor} began in step"
                 f" {at.step}",
+                at.step,
             )
 
     def _forgotten(self, record: Record, event: InvalidationsForgotten) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from memslots.tracepoints import (
     PagesCounted,
@@ -34,6 +34,12 @@ class PageCount(Checker):
     )
     source = "KVM: kvm_commit_memory_region, virt/kvm/kvm_main.c"
     invariants = ("I11",)
+    not_state: ClassVar[tuple[str, ...]] = (
+        *Checker.not_state,
+        "_changed_by",
+        "_counted_by",
+        "_bounded_by",
+    )
 
     def __init__(self, history: History) -> None:
         super().__init__(history)
@@ -42,6 +48,9 @@ class PageCount(Checker):
         self._bound: int | None = None
         self._bounded_at = -1  # the count from which the bound was worked out
         self._touched = False
+        self._changed_by: Record | None = None
+        self._counted_by: Record | None = None
+        self._bounded_by: Record | None = None
 
     def handlers(self) -> dict[type[Event], Callable[[Record, Any], None]]:
         """See `Checker.handlers`."""
@@ -66,6 +75,7 @@ class PageCount(Checker):
 
     def _replaced(self, record: Record, event: SlotReplaced) -> None:
         self._touched = True
+        self._changed_by = record
         content = self.history.content(event.as_id, event.set)
         if event.old in content.by_serial:
             left = content.by_serial[event.old]
@@ -93,6 +103,7 @@ class PageCount(Checker):
     def _counted_anew(self, record: Record, event: PagesCounted) -> None:
         self._touched = True
         self._counted = event.nr_memslot_pages
+        self._counted_by = record
 
     def _bounded(self, record: Record, event: MmuPagesChanged) -> None:
         self.exercised += 1
@@ -101,7 +112,9 @@ class PageCount(Checker):
                 record,
                 f"the bound on shadow pages was worked out again although the page"
                 f" count is still {self._counted}",
+                *_steps(self._counted_by, self._bounded_by),
             )
+        self._bounded_by = record
         self._bound, self._bounded_at = event.n_max_mmu_pages, self._counted
 
     def _released(self, record: Record, event: LockReleased) -> None:
@@ -118,6 +131,7 @@ class PageCount(Checker):
                 record,
                 f"slots_lock was released while {self._counted} pages are counted, but"
                 f" the slots of the active sets have {present}",
+                *_steps(self._changed_by, self._counted_by),
             )
         bound = max(self._counted * MMU_PAGES_PERMILLE // 1000, MIN_MMU_PAGES)
         if self._bound not in {None, bound}:
@@ -125,4 +139,9 @@ class PageCount(Checker):
                 record,
                 f"slots_lock was released while there may be {self._bound} shadow"
                 f" pages, but {self._counted} pages of memory make it {bound}",
+                *_steps(self._counted_by, self._bounded_by),
             )
+
+
+def _steps(*records: Record | None) -> list[int]:
+    return [record.step for record in records if record is not None]

@@ -115,6 +115,7 @@ class ResultsMatch(Checker):
                 record,
                 f"the call of line {event.line} ({event.region}) returned"
                 f" {mismatch.result}, but {mismatch.expected} is recorded",
+                *self.history.calls.steps(record.actor),
             )
 
 

@@ -29,13 +29,22 @@ class RetiredSetQuiet(Checker):
     def _replaced(self, record: Record, event: SlotReplaced) -> None:
         if self.history.spaces[event.as_id].active == event.set:
             self.exercised += 1
-            self.violate(record, f"set {event.set} is edited while it is active")
+            self.violate(
+                record,
+                f"set {event.set} is edited while it is active",
+                *self.history.last_swap(event.as_id),
+                *self.history.calls.steps(record.actor),
+            )
         sections = self.history.open_sections()
         self.exercised += bool(sections)
         for section in sections:
-            if (event.as_id, event.set) in section.ever_held:
+            held = section.ever_held.get((event.as_id, event.set))
+            if held is not None:
                 self.violate(
                     record,
                     f"set {event.set} is edited while {section.actor}, who got hold of"
                     f" it, is in the section that began in step {section.step}",
+                    section.step,
+                    held.step,
+                    *self.history.last_swap(event.as_id),
                 )

@@ -67,9 +67,11 @@ class SetsConverge(Checker):
         space = self.history.spaces[as_id]
         if len(space.sets) > space.at_rest:
             left = [f"set {index}" for index in space.sets if index != space.active]
+            copied = [content.since for content in space.sets.values()]
             self.violate(
                 record,
                 f"slots_lock was released while {', '.join(left)} is left over",
+                *[record.step for record in copied if record is not None][-2:],
             )
             return
         contents = list(space.sets.values())
@@ -85,8 +87,11 @@ class SetsConverge(Checker):
             text = " and ".join(
                 f"slot #{serial} is in set {index} only" for serial, index in alone
             )
-            self.violate(record, f"slots_lock was released while {text}")
-            self._doubtful[as_id].update(serial for serial, _ in alone)
+            serials = [serial for serial, _ in alone]
+            edits = [step for each in contents for step in each.edited.steps(*serials)]
+            text = f"slots_lock was released while {text}"
+            self.violate(record, text, *sorted(edits)[-2:])
+            self._doubtful[as_id].update(serials)
         for serial in shared:
             slot = contents[0].by_serial[serial]
             if slot.flags & INVALID:
@@ -94,5 +99,6 @@ class SetsConverge(Checker):
                     record,
                     f"slots_lock was released while slot {slot.id} #{serial} is"
                     " INVALID",
+                    *[step for each in contents for step in each.edited.steps(serial)],
                 )
                 self._doubtful[as_id].add(serial)

@@ -117,6 +117,24 @@ def test_a_slot_that_moves_must_not_take_its_arrays_along() -> None:
     assert told(hold(1, lpage=1), hold(2, lpage=1), edit(1, 1, Y)) == (1, [(3, seen)])
 
 
+def test_nor_down_to_lower_pages() -> None:
+    lower = slot(2, gfn=0x8)
+    seen = "slot 1 #2 took the lpage-info of slot #1 along, which was made for gfn 0x10"
+    change = (hold(1, lpage=1), hold(2, lpage=1), edit(1, 1, lower))
+    assert told(*change) == (1, [(3, seen)])
+
+
+def test_a_slot_that_comes_has_no_arrays_of_another() -> None:
+    assert told(hold(1, lpage=1), hold(2), edit(1, None, Y)) == (0, [])
+
+
+def test_what_was_freed_is_judged_no_more() -> None:
+    freed = ("writer", SlotFreed(0, 4))
+    assert told(hold(4), freed, edit(1, 1, LOGGED_X)) == (0, [])
+    in_both = (hold(2), edit(0, None, Y), edit(1, None, Y))
+    assert told(*in_both, ("writer", SlotFreed(0, 2)), ROOTS) == (1, [])
+
+
 def test_a_slot_that_comes_or_goes_takes_nobodys_place() -> None:
     assert told(hold(2, lpage=2), edit(1, None, Y), edit(1, 1, None)) == (0, [])
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from memslots.tracepoints import SetsSwapped, SlotReplaced
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.consistent_set import ConsistentSet
@@ -68,6 +70,20 @@ def test_a_slot_with_other_data_is_another_slot() -> None:
     exercised, found = outcome(ConsistentSet, space(X) + lines)
     assert (exercised, len(found)) == (1, 1)
     assert "answered slot 1 #3 (0x10..0x14, flags 0x10000) for" in found[0].seen
+
+
+@pytest.mark.parametrize(("held", "asked"), [(0, 1), (1, 0)])
+def test_a_lookup_in_the_other_set_is_told_once(held: int, asked: int) -> None:
+    lines = story(
+        enter("vcpu0"),
+        enter("vcpu0"),
+        get_hold("vcpu0", held),
+        look("vcpu0", asked, 0x10, X),
+    )
+    seen = (
+        f"a lookup of gfn 0x10 went to set {asked} although set {held} was dereferenced"
+    )
+    assert outcome(ConsistentSet, space(X) + lines) == (1, [(4, "vcpu0", seen)])
 
 
 def test_a_set_that_was_edited_under_the_reader_must_answer_as_before() -> None:

@@ -138,8 +138,53 @@ def test_what_a_slot_of_a_set_still_has_must_not_be_freed() -> None:
 
 
 def test_a_slot_of_a_set_must_not_be_freed_itself() -> None:
-    steps = [step for step, _ in told(free_slot(1), UNLOCK)[1]]
-    assert steps == [2]  # its bitmap is nobody's then
+    leak = (
+        "slots_lock was released while the dirty-bitmap of slot #1, which setup"
+        " allocated in step 0, is not freed and belongs to no slot of a set"
+    )
+    assert told(free_slot(1), UNLOCK)[1] == [(2, leak)]
+
+
+def test_a_slot_that_leaves_the_sets_is_looked_at_again() -> None:
+    leave = (UNLOCK, edit(0, 1, None), edit(1, 1, None), UNLOCK)
+    released = "slots_lock was released while "
+    left_over = (
+        "which setup allocated in step 0, is not freed and belongs to no slot of a set"
+    )
+    assert told(*leave) == (
+        2 + 2,
+        [
+            (4, f"{released}the dirty-bitmap of slot #1, {left_over}"),
+            (4, f"{released}slot #1, {left_over}"),
+        ],
+    )
+
+
+def test_a_slot_that_enters_a_set_is_looked_at_again() -> None:
+    leave = (edit(0, 1, None), edit(1, 1, None), free("dirty-bitmap", 1), UNLOCK)
+    points = (
+        "slots_lock was released while slot #1, which is in a set, points to the"
+        " dirty-bitmap of slot #1, which writer freed in step 3"
+    )
+    assert told(*leave, edit(0, None, X), UNLOCK)[1][1:] == [(6, points)]
+
+
+def test_what_is_freed_after_slots_lock_was_released_is_looked_at_again() -> None:
+    exercised, found = told(UNLOCK, free("dirty-bitmap", 1), UNLOCK)
+    assert (exercised, [step for step, _ in found]) == (2 + 1 + 1, [3])
+
+
+def test_what_a_slot_points_to_no_more_may_be_freed() -> None:
+    assert told(hold(1), free("dirty-bitmap", 1), UNLOCK) == (1 + 2, [])
+
+
+def test_what_a_slot_points_to_is_looked_at_whenever_it_is_told() -> None:
+    assert told(UNLOCK, hold(1, bitmap=1), UNLOCK) == (2 + 2, [])
+
+
+@pytest.mark.parametrize("lock", ["mmu_lock", "vcpu->mutex"])
+def test_other_locks_say_nothing(lock: str) -> None:
+    assert told(("writer", LockReleased(lock))) == (0, [])
 
 
 def test_nothing_is_freed_twice() -> None:
@@ -195,8 +240,9 @@ def test_a_vm_that_is_destroyed_leaves_nothing() -> None:
 def test_a_double_free_that_the_model_finds_is_told_here_too() -> None:
     broken = ("writer", RuleWasBroken("no-use-after-free", "DoubleFree", "twice"))
     assert told(broken) == (1, [(1, "DoubleFree: twice")])
-    other = ("writer", RuleWasBroken("no-use-after-free", "UseAfterFree", "late"))
-    assert told(other) == (0, [])
+    for rule in ("AccessFree", "UseAfterFree"):
+        other = ("writer", RuleWasBroken("no-use-after-free", rule, "late"))
+        assert told(other) == (0, [])
 
 
 # The unbroken protocol, and some that forget or repeat a free.

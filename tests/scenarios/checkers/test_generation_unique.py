@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from memslots.generation import UPDATE_IN_PROGRESS as IN_PROGRESS
 from memslots.tracepoints import GenerationAdvanced, SetsSwapped, SlotReplaced
 from rcu.trace import Event
@@ -45,11 +47,12 @@ def test_who_does_not_look_at_the_generation_exercises_nothing() -> None:
     assert outcome(GenerationUnique, space(X) + lines) == (0, [])
 
 
-def test_a_set_must_be_published_with_the_mark() -> None:
-    lines = story(edit(1), swap(1, 0))
+@pytest.mark.parametrize("generation", [0, 6])
+def test_a_set_must_be_published_with_the_mark(generation: int) -> None:
+    lines = story(edit(1), swap(1, generation))
     seen = (
-        "set 1 was published as generation 0, without the mark that an update is in"
-        " progress"
+        f"set 1 was published as generation {generation}, without the mark that an"
+        " update is in progress"
     )
     assert outcome(GenerationUnique, space(X) + lines) == (1, [(2, "writer", seen)])
 
@@ -58,6 +61,23 @@ def test_a_generation_must_grow() -> None:
     lines = story(edit(1), swap(1, IN_PROGRESS), advance(1, 0))
     seen = "generation 0 was followed by 0"
     assert outcome(GenerationUnique, space(X) + lines) == (2, [(3, "writer", seen)])
+
+
+def test_a_generation_must_grow_beyond_the_last() -> None:
+    lines = story(
+        swap(1, IN_PROGRESS),
+        advance(1, 5),
+        swap(0, 5 | IN_PROGRESS),
+        advance(0, 3),
+        swap(1, 3 | IN_PROGRESS),
+        advance(1, 5),
+    )
+    exercised, found = outcome(GenerationUnique, space(X) + lines)
+    assert exercised == 6
+    assert [each.seen for each in found if "followed" in each.seen] == [
+        "generation 5 was followed by 3",
+        "generation 5 was followed by 5",
+    ]
 
 
 def test_the_mark_must_go() -> None:
@@ -73,6 +93,9 @@ def test_a_generation_belongs_to_its_address_space() -> None:
     bad = story(swap(1, 1 | IN_PROGRESS, as_id=1), advance(1, 4, as_id=1))
     seen = "generation 4 does not belong to address space 1"
     assert outcome(GenerationUnique, records + bad) == (2, [(2, "writer", seen)])
+    bad = story(swap(1, IN_PROGRESS), advance(1, 3))
+    seen = "generation 3 does not belong to address space 0"
+    assert outcome(GenerationUnique, records + bad) == (2, [(2, "writer", seen)])
 
 
 def test_a_vm_makes_one_swap_at_a_time() -> None:
@@ -87,17 +110,37 @@ def test_a_vm_makes_one_swap_at_a_time() -> None:
     assert outcome(GenerationUnique, records + bad) == (2, [(2, "writer", seen)])
 
 
-def test_the_same_number_for_another_content_is_refused() -> None:
+@pytest.mark.parametrize(("first", "second"), [(0, 1), (1, 0)])
+def test_the_same_number_for_another_content_is_refused(
+    first: int, second: int
+) -> None:
     lines = story(
-        look("vcpu0", 0, 0x10, X, generation=5),
-        edit(1),
-        look("vcpu0", 1, 0x10, X, generation=5),
+        look("vcpu0", first, 0x10, X, generation=5),
+        edit(second),
+        look("vcpu0", second, 0x10, X, generation=5),
     )
     seen = (
-        "generation 0x5 stood for set 0 after 1 edits, and stands for set 1 after 2"
-        " edits now"
+        f"generation 0x5 stood for set {first} after 1 edits, and stands for set"
+        f" {second} after 2 edits now"
     )
     assert outcome(GenerationUnique, space(X) + lines) == (2, [(3, "vcpu0", seen)])
+
+
+def test_a_number_that_is_given_again_is_refused_at_once() -> None:
+    stood = f"generation {IN_PROGRESS:#x} stood for set 0 after 1 edits"
+    lines = (look("vcpu0", 0, 0x10, X, generation=IN_PROGRESS), swap(1, IN_PROGRESS))
+    exercised, found = outcome(GenerationUnique, space(X) + story(*lines))
+    assert (exercised, [(each.step, each.seen[: len(stood)]) for each in found]) == (
+        2,
+        [(2, stood)],
+    )
+    stood = "generation 0x1 stood for set 0 after 1 edits"
+    lines = (look("vcpu0", 0, 0x10, X, generation=1), advance(1, 1))
+    exercised, found = outcome(GenerationUnique, space(X) + story(*lines))
+    assert (exercised, [(each.step, each.seen[: len(stood)]) for each in found]) == (
+        2,
+        [(2, stood)],
+    )
 
 
 def test_the_same_number_for_an_edited_set_is_refused() -> None:

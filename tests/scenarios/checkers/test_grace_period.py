@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rcu.trace import Event
 from rcu.tracepoints import (
     CallbackInvoked,
@@ -70,8 +72,9 @@ def test_of_nested_sections_the_outer_one_counts_too() -> None:
     assert found[0].seen.endswith("entered in step 1 with index 0")
 
 
-def test_readers_of_another_domain_are_not_waited_for() -> None:
-    lines = story(enter("vcpu0", domain="track_srcu"), begin(), end())
+@pytest.mark.parametrize("domain", ["irq_srcu", "track_srcu"])
+def test_readers_of_another_domain_are_not_waited_for(domain: str) -> None:
+    lines = story(enter("vcpu0", domain=domain), begin(), end())
     assert outcome(GracePeriod, lines) == (0, [])
 
 
@@ -118,6 +121,15 @@ def test_of_callbacks_with_one_name_the_earlier_is_called_first() -> None:
     exercised, found = outcome(GracePeriod, story(*both, invoked, invoked))
     assert (exercised, [step for step, *_ in found]) == (2, [7])
     assert "asked for by writer in step 5" in found[0].seen
+
+
+def test_of_callbacks_with_one_name_that_are_too_early_the_first_is_told() -> None:
+    queued = ("writer", CallbackQueued(SRCU, "free", 4))
+    invoked = ("gp", CallbackInvoked(SRCU, "free"))
+    lines = story(enter("vcpu0"), queued, queued, invoked)
+    exercised, found = outcome(GracePeriod, lines)
+    assert (exercised, len(found)) == (1, 1)
+    assert "asked for by writer in step 2" in found[0].seen
 
 
 def test_a_finding_of_the_model_is_taken_over() -> None:

@@ -4,10 +4,19 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from memslots.tracepoints import SetsSwapped, SlotData, SlotReplaced
+import scenarios.checkers.history
+from memslots.tracepoints import (
+    AddressSpaceMade,
+    SetFreed,
+    SetGivenUp,
+    SetsSwapped,
+    SlotData,
+    SlotReplaced,
+)
 from rcu.trace import Record
 from scenarios.checkers.history import History, SetContent
 from tests.scenarios.checkers.story import (
@@ -107,6 +116,35 @@ def test_of_two_sections_with_one_index_the_inner_one_ends() -> None:
     assert [section.step for section in history_of(lines).open_sections()] == [1]
 
 
+@pytest.mark.parametrize("domain", ["irq_srcu", "track_srcu"])
+def test_a_section_ends_by_its_domain(domain: str) -> None:
+    lines = story(enter("vcpu0"), enter("vcpu0", domain=domain), leave("vcpu0"))
+    (left,) = history_of(lines).open_sections()
+    assert (left.domain, left.step) == (domain, 2)
+
+
+@pytest.mark.parametrize("sets", [0, 3])
+def test_an_address_space_has_one_set_or_two(sets: int) -> None:
+    made = Record(0, "setup", AddressSpaceMade(0, 0, 1, sets))
+    why = f"an address space has one set or two, not {sets}"
+    with pytest.raises(ValueError, match=why):
+        history_of([made])
+
+
+def test_a_set_that_is_given_up_is_empty() -> None:
+    history = history_of(space(X) + story(("writer", SetGivenUp(0, 1))))
+    assert history.content(0, 0).by_serial == {1: X}
+    assert history.content(0, 1).by_serial == {}
+
+
+def test_a_set_that_is_freed_twice_is_still_what_its_reader_holds() -> None:
+    freed = ("writer", SetFreed(0, 1))
+    lines = story(enter("vcpu0"), get_hold("vcpu0", 1), freed, freed)
+    assert history_of(space(X) + lines).content(0, 1).by_serial == {1: X}
+    nobody = story(freed, freed)
+    assert history_of(space(X) + nobody).content(0, 1).by_serial == {}
+
+
 def test_an_actor_without_sections_is_forgotten() -> None:
     history = history_of(story(enter("vcpu0"), leave("vcpu0"), leave("vcpu0")))
     assert (history.sections, history.sections_ended) == ({}, 2)
@@ -129,4 +167,26 @@ def test_a_dereference_belongs_to_every_section_of_the_reader() -> None:
         ({}, set()),
     ]
     sections = history.open_sections()
-    assert [(each.held, each.ever_held) for each in sections] == expected
+    assert [(each.held, {*each.ever_held}) for each in sections] == expected
+
+
+def test_edits_that_nobody_can_ask_for_are_forgotten(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(scenarios.checkers.history, "MOST_EDITS", 4)
+    there_and_back = [
+        ("writer", SlotReplaced(0, 1, None, Y)),
+        ("writer", SlotReplaced(0, 1, Y.serial, None)),
+    ]
+    lines = story(*there_and_back, enter("vcpu0"), get_hold("vcpu0", 1))
+    edits = story(*there_and_back * 10)
+    held = history_of(space(X) + lines + edits).content(0, 1)
+    assert (held.version, held.forgotten) == (23, 3)
+    assert held.find_at(3, Y.base_gfn) is None
+    assert held.find_at(4, Y.base_gfn) is Y
+    left = lines + story(leave("vcpu0"))
+    free = history_of(space(X) + left + edits).content(0, 1)
+    assert (free.version, len(free.edits)) == (23, 3)
+    assert free.find_at(22, Y.base_gfn) is Y
+    other = story(enter("vcpu1"), get_hold("vcpu1", 0))
+    assert len(history_of(space(X) + other + edits).content(0, 1).edits) < 4

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import attrs
 import pytest
 
 from memslots.tracepoints import SetCopied, SetsSwapped, SlotData, SlotReplaced
@@ -137,6 +138,8 @@ def test_a_slot_that_comes_back_needs_no_flush() -> None:
         (*PUBLISHED, ENDED, FLUSHED),
         (*PUBLISHED, ("gp", GracePeriodStarted("other", 5)), ENDED, FLUSHED),
         (*PUBLISHED, STARTED, ("gp", GracePeriodEnded("other", 5)), FLUSHED),
+        (*PUBLISHED, ("gp", GracePeriodStarted("irq_srcu", 5)), ENDED, FLUSHED),
+        (*PUBLISHED, STARTED, ("gp", GracePeriodEnded("irq_srcu", 5)), FLUSHED),
     ],
 )
 def test_a_flush_may_not_come_before_the_readers_have_left(
@@ -159,11 +162,30 @@ def test_an_invalid_copy_may_not_outlive_the_call() -> None:
     lines = (
         *PUBLISHED,
         ("writer", LockReleased("slots_arch_lock")),
+        ("writer", LockReleased("vcpu->mutex")),
         UNLOCKED,
         UNLOCKED,
         swap(0),
     )
-    assert told(*lines) == (0, [(4, seen)])
+    assert told(*lines) == (0, [(5, seen)])
+
+
+@pytest.mark.parametrize("flushed", [X, OTHER])
+def test_of_two_slots_that_go_each_must_be_flushed(flushed: SlotData) -> None:
+    invalid_other = attrs.evolve(OTHER, serial=8, flags=INVALID_X.flags)
+    both = (edit(1, OTHER, invalid_other), edit(1, X, INVALID_X), swap(1))
+    gone = (edit(0, OTHER, None), edit(0, X, None), swap(0))
+    lines = (*both, STARTED, ENDED, ("writer", ShadowFlushed(0, flushed.serial)), *gone)
+    exercised, found = told(*lines)
+    left = OTHER if flushed is X else X
+    assert (exercised, [step for step, _ in found]) == (2, [9])
+    assert found[0][1].startswith(f"slot {left.id} #{left.serial} ")
+
+
+def test_a_slot_with_other_flags_may_not_go_at_once_either() -> None:
+    lines = story(edit(1, LOGGED_X, None), swap(1))
+    exercised, found = outcome(InvalidIsSeen, space(LOGGED_X) + lines)
+    assert (exercised, [step for step, *_ in found]) == (1, [2])
 
 
 def test_a_set_that_was_copied_is_compared_with_what_it_replaces() -> None:

@@ -6,12 +6,13 @@ import errno
 
 import pytest
 
-from memslots.tracepoints import RegionReturned, SlotReplaced
+from memslots.tracepoints import RegionReturned, SlotReplaced, VmDestroyed
 from rcu.schedule.report import Ending
+from rcu.trace import Event
 from rcu.tracepoints import GracePeriodEnded, LockAcquired, LockReleased, RuleWasBroken
 from scenarios.checkers.checker import MAX_KEPT
 from scenarios.checkers.judge import CHECKERS, Judge, Verdict, doubts_about
-from scenarios.tracepoints import OrderUnknown, ResultCompared
+from scenarios.tracepoints import OrderUnknown, ResultCompared, RuleHeld
 from tests.scenarios.checkers.story import (
     SRCU,
     X,
@@ -144,6 +145,31 @@ def test_a_mismatch_in_unknown_order_is_inconclusive() -> None:
     )
     assert judgement.reasons == (reason,)
     assert [each.line for each in judgement.mismatches] == [7]
+
+
+def test_several_mismatches_are_told_as_such() -> None:
+    judge = Judge()
+    judge.read(story(("setup", OrderUnknown(1, ((7, 8),))), DIFFERS, DIFFERS))
+    (reason,) = judge.conclude().reasons
+    assert reason.startswith("2 results differ, but 1 pair of recorded calls")
+
+
+def test_a_rule_that_judges_itself_counts_for_its_checker() -> None:
+    judge = Judge()
+    held = ("writer", RuleHeld("lock-order"))
+    judge.read(story(held, held))
+    judgement = judge.conclude()
+    exercised = {id_: each.exercised for id_, each in judgement.checkers.items()}
+    assert exercised == dict.fromkeys(CHECKERS, 0) | {"lock-order": 2}
+    assert judgement.verdict is Verdict.HOLDS
+
+
+def test_a_judge_knows_what_it_listens_to() -> None:
+    judge = Judge()
+    assert judge.listens_to(GracePeriodEnded) is True
+    assert judge.listens_to(Event) is False
+    assert judge.listens_to(VmDestroyed) is True
+    assert Judge(without=["freed-once"]).listens_to(VmDestroyed) is False
 
 
 def test_unknown_order_without_a_mismatch_does_no_harm() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from rcu.trace import Event
 from rcu.tracepoints import LockAcquired, LockReleased, RuleWasBroken, SynchronizeBegan
 from scenarios.checkers.lock_order import LockOrder
@@ -66,6 +68,30 @@ def test_a_circle_is_told_once() -> None:
     lines = story(*one_way, *release, *other_way, *release, *other_way)
     exercised, found = outcome(LockOrder, lines)
     assert (exercised, len(found)) == (3, 1)
+
+
+@pytest.mark.parametrize("name", ["slots_arch_lock", "vcpu->mutex"])
+def test_other_locks_may_be_acquired_in_a_section(name: str) -> None:
+    assert outcome(LockOrder, story(enter("vcpu0"), lock("vcpu0", name))) == (1, [])
+
+
+def test_the_order_is_judged_on_after_a_circle() -> None:
+    lines = story(
+        lock("first", "a"),
+        lock("first", "b"),
+        lock("second", "b"),
+        lock("second", "a"),
+        lock("third", "c"),
+        lock("third", "a"),
+        lock("fourth", "b"),
+        lock("fourth", "c"),
+        lock("fifth", "d"),
+        lock("fifth", "c"),
+        lock("sixth", "e"),
+        lock("sixth", "d"),
+    )
+    exercised, found = outcome(LockOrder, lines)
+    assert (exercised, [each.step for each in found]) == (6, [4, 8])
 
 
 def test_a_circle_may_go_through_three_locks() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 
+import attrs
 import pytest
 
 from memslots.tracepoints import (
@@ -99,6 +100,25 @@ def told(
 WHO = "vcpu0 wrote page 3 of slot 1 of address space 0 in step "
 UNMARKED = ", but it had no mark, and whoever could have marked it since has not"
 
+# Other slots, with a lower id and a higher one.
+
+OTHER = SlotData(8, 2, 0x400, 8, HVA, 0)
+OTHERS = [SlotData(9 + id_, id_, 0x400 << id_, 8, HVA, 1) for id_ in (0, 2)]
+
+
+def with_others(*slots: SlotData) -> list[Record]:
+    """All have a bitmap, slot 1 as well; the address space is made before."""
+    records = [*space(LOGGED, *slots), held()]
+    return records + [held(each.serial, each.serial) for each in slots]
+
+
+def of_others(*lines: Line) -> tuple[int, list[tuple[int, str]]]:
+    """What is found where two more slots are logged."""
+    records = with_others(*OTHERS) + story(*lines)
+    exercised, found = outcome(NoDirtyPageLost, records)
+    return exercised, [(step, seen) for step, _, seen in found]
+
+
 # Marks.
 
 
@@ -123,6 +143,25 @@ def test_who_leaves_his_section_can_mark_nothing_any_more() -> None:
     assert told(*lines, leave("vcpu1")) == (1, [(3, f"{WHO}3{UNMARKED}")])
 
 
+def test_who_is_in_two_sections_leaves_one_at_a_time() -> None:
+    twice = (enter("timer"), enter("timer"), copy(), leave("timer"))
+    seen = f"timer{WHO.removeprefix('vcpu0')}3{UNMARKED}"
+    assert told(*twice) == (0, [])
+    assert told(*twice, leave("timer")) == (1, [(3, seen)])
+    again = (leave("timer"), enter("timer"), leave("timer"))
+    assert told(*twice, *again) == (1, [(3, seen)])
+
+
+@pytest.mark.parametrize("domain", ["irq_srcu", "track_srcu"])
+def test_of_sections_of_two_domains_the_right_one_ends(domain: str) -> None:
+    inside = (enter("timer"), enter("timer", domain=domain), copy())
+    seen = f"timer{WHO.removeprefix('vcpu0')}3{UNMARKED}"
+    inner, outer = leave("timer", domain=domain), leave("timer")
+    for first, second in ((inner, outer), (outer, inner)):
+        assert told(*inside, first) == (0, [])
+        assert told(*inside, first, second) == (1, [(3, seen)])
+
+
 def test_who_enters_a_section_later_does_not_help() -> None:
     lines = (enter("timer"), write(), enter("vcpu1"), leave("timer"))
     assert told(*lines) == (1, [(2, f"{WHO}2{UNMARKED}")])
@@ -134,8 +173,12 @@ def test_nobody_helps_by_marking_another_page() -> None:
 
 
 def test_writes_elsewhere_are_nobodys_business() -> None:
-    elsewhere = GuestAccessed(0, 0, 0x13000, True, 1, HVA + 0x5000, 1)  # noqa: FBT003
-    assert told(write(200), ("vcpu0", elsewhere)) == (0, [])
+    assert told(write(200)) == (0, [])
+    for hva in (HVA, HVA + 0x2000, HVA + 0x5000):
+        elsewhere = GuestAccessed(0, 0, 0x13000, True, 1, hva, 1)  # noqa: FBT003
+        assert told(("vcpu0", elsewhere)) == (0, [])
+    records = with_others(OTHER) + story(write(0, base=OTHER.base_gfn))
+    assert outcome(NoDirtyPageLost, records) == (0, [])
     assert told(write(), slot=UNLOGGED) == (0, [])
     read = GuestAccessed(0, 0, 0x13000, False, 1, HVA + 0x3000, 1)  # noqa: FBT003
     copied = GuestMemoryCopied(0, 0x13000, False, HVA + 0x3000, 8, "slot")  # noqa: FBT003
@@ -152,6 +195,30 @@ def test_a_page_that_a_get_tells_is_told() -> None:
 
 def test_a_page_that_was_not_written_exercises_nothing() -> None:
     assert told(mark(), ask("get"), take(8), told_of((0, 8))) == (0, [])
+
+
+@pytest.mark.parametrize("offset", [0, 20, 63, 64, 100])
+def test_each_page_is_told_for_itself(offset: int) -> None:
+    index, bit = divmod(offset, 64)
+    mask = 1 << bit
+    lines = (mark(offset), write(offset), ask("get"), take(mask, 64 * index))
+    assert told(*lines, told_of((index, mask))) == (1, [])
+    exercised, found = told(*lines, told_of((1 - index, mask)))
+    assert (exercised, [step for step, _ in found]) == (1, [5])
+
+
+def test_a_slot_may_lie_anywhere_in_the_address_space_of_the_host() -> None:
+    there = attrs.evolve(LOGGED, userspace_addr=HVA + 0x3000)
+    gpa, hva = 0x13000, HVA + 0x6000
+    line = ("vcpu0", GuestAccessed(0, 0, gpa, True, 1, hva, 1))  # noqa: FBT003
+    assert told(line, slot=there) == (1, [(1, f"{WHO}1{UNMARKED}")])
+
+
+def test_several_pages_are_told_at_once() -> None:
+    marks = (mark(3), mark(4), mark(9), write(3), write(4), write(9))
+    mask = 1 << 3 | 1 << 4 | 1 << 9
+    lines = (*marks, ask("get"), take(mask), told_of((0, mask)))
+    assert told(*lines) == (3, [])
 
 
 def test_pages_of_later_words_are_found() -> None:
@@ -175,6 +242,13 @@ def test_a_get_that_takes_and_does_not_tell_loses_the_write() -> None:
     why = "call 7, a get that began in step 3, took its mark and did not tell"
     lines = (mark(), write(), ask("get"), take(8), told_of())
     assert told(*lines) == (1, [(5, f"{WHO}2, but {why}")])
+
+
+def test_what_is_lost_is_told_once() -> None:
+    lost = (mark(), write(), ask("get"), take(8), told_of())
+    again = (mark(), ask("get", 8), take(8, call=8), told_of((0, 8), call=8))
+    exercised, found = told(*lost, *again)
+    assert (exercised, [step for step, _ in found]) == (1, [5])
 
 
 def test_what_is_marked_again_is_not_lost() -> None:
@@ -207,8 +281,23 @@ def test_a_mark_that_somebody_else_has_taken_need_not_be_told() -> None:
     assert told(*lines) == (1, [])
 
 
-def test_who_gets_an_error_knows_that_he_does_not_know() -> None:
-    lines = (mark(), write(), ask("get"), take(8), told_of(result=-errno.EFAULT))
+@pytest.mark.parametrize("error", [errno.EPERM, errno.EFAULT])
+def test_who_gets_an_error_knows_that_he_does_not_know(error: int) -> None:
+    lines = (mark(), write(), mark(5), write(5), ask("get"), take(8))
+    failed = (*lines, told_of(result=-error))
+    assert told(*failed) == (0, [])
+    # What he took is his business now, what he passed by is told in the next round.
+    again = (mark(), ask("get", 8), take(40, call=8), told_of((0, 40), call=8))
+    assert told(*failed, *again) == (1, [])
+
+
+def test_a_get_need_not_tell_what_is_marked_after_it_began() -> None:
+    lines = (enter("timer"), write(), ask("get"), mark(by="timer"), leave("timer"))
+    assert told(*lines, told_of()) == (0, [])
+
+
+def test_a_clear_need_not_tell_of_what_it_is_not_about() -> None:
+    lines = (mark(), write(), ask("clear"), take(16), told_of((0, 16)))
     assert told(*lines) == (0, [])
 
 
@@ -236,6 +325,44 @@ def test_a_page_whose_entry_is_reset_is_told() -> None:
     assert told(*lines, write(), told_of(), setup=RING) == (1, [])
     exercised, found = told(*lines, told_of(), write(), setup=RING)
     assert (exercised, found) == (2, [(8, f"{WHO}8{UNMARKED}")])
+
+
+def test_a_reset_says_how_many_entries_it_has_reset() -> None:
+    lines = (mark(where="ring"), write(), collect(3), ask("reset"), reset(8))
+    assert told(*lines, told_of(result=1), setup=RING) == (1, [])
+
+
+def test_an_entry_is_reset_once() -> None:
+    lines = (mark(where="ring"), write(), collect(3), ask("reset"), reset(8))
+    again = (mark(where="ring"), write(), ask("reset", 8), told_of(call=8), write())
+    assert told(*lines, told_of(), *again, setup=RING) == (1, [])
+
+
+def test_entries_may_be_reset_from_anywhere() -> None:
+    marks = (mark(3, where="ring"), mark(4, where="ring"), write(3), write(4))
+    lines = (*marks, collect(3, 4), ask("reset"), reset(0b11, 3), told_of())
+    assert told(*lines, setup=RING) == (2, [])
+
+
+def test_an_entry_is_left_out_whatever_else_ends_meanwhile() -> None:
+    entries = ("migration", DirtyRingCollected(0, ((0, 5), (1, 3), (2, 6))))
+    marks = [
+        ("vcpu0", PageMarkedDirty(0, slot.id, slot.serial, offset, "ring"))
+        for slot, offset in zip((OTHERS[0], LOGGED, OTHERS[1]), (5, 3, 6), strict=True)
+    ]
+    writes = (
+        write(5, base=OTHERS[0].base_gfn),
+        write(3),
+        write(6, base=OTHERS[1].base_gfn),
+    )
+    off = (asked_for(UNLOGGED, 1), got("flags-only", 1))
+    lines = (*marks, *writes, entries, ask("reset"), *off, told_of())
+    exercised, found = of_others(*lines)
+    assert exercised == 2
+    assert [(step, seen.split(" of ")[:2]) for step, seen in found] == [
+        (11, ["vcpu0 wrote page 5", "slot 0"]),
+        (11, ["vcpu0 wrote page 6", "slot 2"]),
+    ]
 
 
 def test_an_entry_that_is_not_collected_need_not_be_reset() -> None:
@@ -292,6 +419,29 @@ def test_what_was_written_before_is_nobodys_business_then() -> None:
     assert told(*lines, leave("timer")) == (0, [])
     ended = (ask("get"), got("flags-only", 1), leave("timer"), take(8), told_of())
     assert told(*lines, *ended) == (0, [])
+
+
+@pytest.mark.parametrize("slot", OTHERS)
+def test_what_was_written_in_another_slot_is_not(slot: SlotData) -> None:
+    off = (asked_for(UNLOGGED, 1), got("flags-only", 1))
+    lines = (enter("timer"), write(5, base=slot.base_gfn), *off, leave("timer"))
+    seen = f"vcpu0 wrote page 5 of slot {slot.id} of address space 0 in step 2"
+    assert of_others(*lines) == (1, [(2, f"{seen}{UNMARKED}")])
+
+
+def test_a_get_need_not_tell_what_was_logged_anew_after_it_began() -> None:
+    off = (asked_for(UNLOGGED, 1), got("flags-only", 1))
+    on = (asked_for(LOGGED, 2), got("flags-only", 2))
+    lines = (mark(), write(), ask("get"), *off, *on, write(), told_of())
+    assert told(*lines) == (0, [])
+
+
+@pytest.mark.parametrize("flags", [2, 1 << 16])
+def test_other_flags_do_not_log(flags: int) -> None:
+    flagged = attrs.evolve(LOGGED, flags=flags)
+    assert told(write(), slot=flagged) == (0, [])
+    off = (asked_for(flagged, 1), got("flags-only", 1))
+    assert told(*off, write()) == (0, [])
 
 
 def test_a_page_stays_the_same_when_its_slot_moves() -> None:

@@ -123,6 +123,47 @@ def test_what_was_made_before_the_flags_changed_goes_with_the_slot() -> None:
     assert told(*changed, flush(4)) == (1, [(5, seen)])
 
 
+@pytest.mark.parametrize(("first", "then"), [(X, LOGGED_X), (LOGGED_X, X)])
+def test_flags_may_change_either_way(first: SlotData, then: SlotData) -> None:
+    changed = (
+        install(made_from=first.serial),
+        replace(first, then),
+        swap(1),
+        replace(first, then, 0),
+        zap(made_from=first.serial),
+        flush(then.serial),
+        access(first.serial),
+    )
+    exercised, found = outcome(NoStaleTranslation, space(first) + story(*changed))
+    seen = _gone(first.serial, 6)
+    assert (exercised, [(step, seen) for step, _, seen in found]) == (2, [(7, seen)])
+
+
+@pytest.mark.parametrize("gfn", [0x8, 0x30])
+def test_what_lies_elsewhere_is_another_slot(gfn: int) -> None:
+    moved = slot(5, gfn=gfn)
+    lines = (flush(), replace(X, moved), install(gfn, made_from=5), access(5))
+    assert told(*lines) == (0, [])
+
+
+def test_a_slot_that_takes_the_place_of_an_invalid_one_is_new() -> None:
+    again = slot(6)
+    lines = (
+        replace(X, INVALID_X),
+        swap(1),
+        flush(),
+        replace(INVALID_X, again),
+        install(made_from=6),
+        access(6),
+    )
+    assert told(*lines) == (0, [])
+
+
+def test_a_slot_that_comes_is_new() -> None:
+    come = ("writer", SlotReplaced(0, 1, None, slot(6, gfn=0x40)))
+    assert told(flush(), come, install(0x40, made_from=6)) == (0, [])
+
+
 def _gone(serial: int, step: int) -> str:
     return (
         f"the guest wrote 0x10008 at 0x7f0000000000 through slot #{serial}, which"
@@ -211,6 +252,56 @@ def test_invalidations_overlap() -> None:
     assert "0x7f0000000000..0x7f0000002000, which ksm began in step 1" in found[0][1]
 
 
+def test_whatever_is_mapped_in_a_large_range_is_told() -> None:
+    mapped = [install(0x10 + n, hva=HVA + n * 0x1000) for n in (5, 7, 0, 3)]
+    _, found = told(*mapped, began(0, HVA + 0x6000))
+    assert [
+        seen.split(" has begun, but ")[1].split(" in ")[0] for _, seen in found
+    ] == [
+        "gfn 0x10",
+        "gfn 0x13",
+        "gfn 0x15",
+    ]
+
+
+def test_the_pages_of_a_range_are_told_in_their_order() -> None:
+    mapped = [install(0x10 + n, hva=HVA + n * 0x1000) for n in (6, 5, 2, 3, 4, 1, 0)]
+    exercised, found = told(*mapped, began(HVA + 0x1800, HVA + 0x4800))
+    assert exercised == 1
+    assert [
+        seen.split(" has begun, but ")[1].split(" in ")[0] for _, seen in found
+    ] == [
+        "gfn 0x12",
+        "gfn 0x13",
+        "gfn 0x14",
+    ]
+
+
+def test_a_page_that_is_mapped_anew_is_not_where_it_was() -> None:
+    lines = (install(), install(hva=HVA + 0x5000), began())
+    assert told(*lines) == (1, [])
+    lines = (install(), install(made_from=9), flush())
+    assert told(*lines) == (1, [])
+
+
+@pytest.mark.parametrize("place", range(3))
+def test_inside_an_invalidation_every_page_is_stale(place: int) -> None:
+    wide = began(end=HVA + 0x3000)
+    exercised, found = told(wide, access(hva=HVA + place * 0x1000))
+    assert (exercised, [step for step, _ in found]) == (1, [2])
+    for beyond in (HVA - 0x1000, HVA + 0x3000, HVA + 0x4000):
+        assert told(wide, access(hva=beyond)) == (0, [])
+
+
+def test_one_end_ends_one_invalidation_of_its_range() -> None:
+    other = began(HVA + 0x8000, HVA + 0x9000)
+    thrice = (began(), other, began())
+    assert told(*thrice, ended(), access())[0] == 1
+    assert told(*thrice, ended(), ended(), access())[0] == 0
+    assert told(*thrice, ended(), ended(), access(hva=HVA + 0x8000))[0] == 1
+    assert told(began(), other, ended(HVA + 0x8000, HVA + 0x9000), access())[0] == 1
+
+
 def test_a_pfn_cache_is_a_translation_too() -> None:
     copied = GuestMemoryCopied(
         0, 0x10008, write=True, hva=HVA + 8, length=4, through="pfn-cache"
@@ -221,10 +312,11 @@ def test_a_pfn_cache_is_a_translation_too() -> None:
         " has not ended"
     )
     assert told(began(), ("timer", copied)) == (1, [(2, seen)])
-    through_user_space = GuestMemoryCopied(
-        0, 0x10008, write=True, hva=HVA + 8, length=4, through="slot"
-    )
-    assert told(began(), ("timer", through_user_space)) == (0, [])
+    for through in ("hva-cache", "slot"):
+        through_user_space = GuestMemoryCopied(
+            0, 0x10008, write=True, hva=HVA + 8, length=4, through=through
+        )
+        assert told(began(), ("timer", through_user_space)) == (0, [])
 
 
 # A guest range that KVM zaps.
@@ -232,7 +324,7 @@ def test_a_pfn_cache_is_a_translation_too() -> None:
 
 def test_a_range_that_was_zapped_is_empty() -> None:
     zap_range = ("mtrr", GfnRangeZapBegan(0x10, 0x12)), ("mtrr", GfnRangeZapped(16, 18))
-    mapped = (install(), install(0x12))
+    mapped = (install(), install(0x12), install(0x15))
     assert told(*mapped, zap_range[0], zap(), zap_range[1]) == (1, [])
     assert told(install(0x12), *zap_range) == (0, [])
     seen = (
@@ -240,7 +332,7 @@ def test_a_range_that_was_zapped_is_empty() -> None:
         " 0x7f0000000000 through slot #1"
     )
     lines = (*mapped, zap_range[0], zap(), install(0x11), zap_range[1])
-    assert told(*lines) == (1, [(6, seen)])
+    assert told(*lines) == (1, [(7, seen)])
 
 
 # Page tables that are given up.
@@ -249,6 +341,8 @@ def test_a_range_that_was_zapped_is_empty() -> None:
 def test_page_tables_that_are_given_up_hold_nothing() -> None:
     given_up = ("writer", RootZapped(0))
     assert told(install(), install(root=1), zap(), given_up, access()) == (0, [])
+    higher = ("writer", RootZapped(1))
+    assert told(install(), install(root=1), zap(root=1), higher) == (0, [])
     left = (
         "root 0 was given up, but gfn 0x10 in root 0 is still mapped to 0x7f0000000000"
         " through slot #1"

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from memslots.tracepoints import SlotFreed, SlotReplaced
+import pytest
+
+from memslots.tracepoints import SetFreed, SetsSwapped, SlotFreed, SlotReplaced
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.no_use_after_free import NoUseAfterFree
 from tests.scenarios.checkers.story import (
@@ -98,6 +100,17 @@ def test_a_slot_must_not_be_freed_twice() -> None:
     lines = story(FREED, ("other", SlotFreed(0, 2)), ("other", SlotFreed(0, 1)))
     seen = "slot #1 is freed a second time, after writer in step 1"
     assert outcome(NoUseAfterFree, space() + lines) == (3, [(3, "other", seen)])
+
+
+@pytest.mark.parametrize("index", [0, 1])
+def test_only_the_active_set_must_stay(index: int) -> None:
+    swapped = SetsSwapped(0, 1 - index, 1 << 63)
+    freed = SetFreed(0, index)
+    lines = story(("writer", swapped), ("writer", freed))
+    assert outcome(NoUseAfterFree, space() + lines) == (1, [])
+    lines = story(("writer", swapped), ("writer", SetFreed(0, 1 - index)))
+    seen = f"set {1 - index} is freed while it is active"
+    assert outcome(NoUseAfterFree, space() + lines) == (1, [(2, "writer", seen)])
 
 
 def test_a_finding_of_the_model_is_taken_over() -> None:

@@ -69,6 +69,23 @@ def test_the_same_range_may_be_invalidated_by_two() -> None:
     assert told(*lines) == (2, [])
 
 
+def test_of_two_starts_the_end_is_that_of_its_own_task_and_range() -> None:
+    tasks = (
+        began(1, by="numa", sets=(1,)),
+        began(2),
+        ended(1),
+        ended(0, by="numa", sets=(1,)),
+    )
+    assert told(*tasks) == (2, [])
+    ranges = (began(1, at=B, sets=(1,)), began(2), ended(1), ended(0, at=B, sets=(1,)))
+    assert told(*ranges) == (2, [])
+
+
+def test_a_zap_is_under_way_like_an_invalidation() -> None:
+    zap = (("mtrr", GfnRangeZapBegan(0, 1)), ("mtrr", GfnRangeZapped(0, 1)))
+    assert told(zap[0], began(2), ended(1), zap[1], began(1), ended(0)) == (2, [])
+
+
 def test_the_end_may_come_from_another_task() -> None:
     assert told(began(1), ended(0, by="swap")) == (1, [])
 

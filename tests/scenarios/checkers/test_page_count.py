@@ -81,6 +81,35 @@ def test_a_slot_that_becomes_invalid_still_counts() -> None:
     assert told(edit(1, 1, INVALID_X), TO_1, UNLOCK) == (1, [])
 
 
+@pytest.mark.parametrize("change", [(edit(0, 1, None), edit(0, None, X)), (TO_1,)])
+def test_whatever_is_touched_is_added_up_once(
+    change: tuple[tuple[str, Event], ...],
+) -> None:
+    assert told(*change, UNLOCK, UNLOCK) == (1, [])
+    assert told(*change, ("w", LockReleased("vcpu->mutex"))) == (0, [])
+
+
+def test_no_slots_have_no_pages() -> None:
+    copied = (("w", SetCopied(0, 2, 0)), ("w", SetsSwapped(0, 2, 1)), UNLOCK)
+    for lines in ((TO_1, UNLOCK), copied):
+        assert outcome(PageCount, space() + story(*lines)) == (1, [])
+
+
+@pytest.mark.parametrize("slots", [(), (slot(1, npages=1),)])
+def test_the_first_bound_is_never_one_too_many(slots: tuple[SlotData, ...]) -> None:
+    assert outcome(PageCount, space(*slots) + story(bound(64))) == (1, [])
+
+
+def test_a_set_whose_number_is_given_again_starts_anew() -> None:
+    there = (("w", SetCopied(0, 2, 0)), ("w", SetsSwapped(0, 2, 1)), _freed(0))
+    back = (("w", SetCopied(0, 0, 2)), ("w", SetsSwapped(0, 0, 2)), _freed(2))
+    assert told(*there, *back, UNLOCK) == (1, [])
+
+
+def _freed(index: int) -> tuple[str, Event]:
+    return "w", SetFreed(0, index)
+
+
 def test_a_call_that_changes_nothing_exercises_nothing() -> None:
     assert told(UNLOCK, ("w", LockReleased("slots_arch_lock"))) == (0, [])
 

@@ -115,6 +115,14 @@ def test_many_overlaps_are_counted_and_the_first_five_named() -> None:
     assert "6 and 7" not in checker.doubt
 
 
+@pytest.mark.parametrize(("pairs", "more"), [(5, ")"), (6, " and 1 more)")])
+def test_as_many_overlaps_are_counted_as_are_not_named(pairs: int, more: str) -> None:
+    lines = tuple((n, n + 1) for n in range(1, pairs + 1))
+    checker = alone(ResultsMatch, story(("setup", OrderUnknown(pairs, lines))))
+    assert isinstance(checker, ResultsMatch)
+    assert f" 5 and 6{more}: " in checker.doubt
+
+
 def test_a_finding_of_the_model_is_taken_over() -> None:
     lines = story(("writer", RuleWasBroken("results-match", "Wrong", "x")))
     assert outcome(ResultsMatch, lines) == (1, [(1, "writer", "Wrong: x")])

@@ -6,7 +6,7 @@ from memslots.tracepoints import SetsSwapped, SlotData, SlotReplaced
 from rcu.trace import Event
 from rcu.tracepoints import LockReleased, RuleWasBroken
 from scenarios.checkers.sets_converge import SetsConverge
-from tests.scenarios.checkers.story import INVALID_X, X, Y, outcome, space, story
+from tests.scenarios.checkers.story import INVALID_X, X, Y, outcome, slot, space, story
 
 UNLOCK = ("writer", LockReleased("slots_lock"))
 
@@ -69,6 +69,35 @@ def test_a_difference_is_told_once_until_something_changes_again() -> None:
     lines = story(edit(1, None, Y), UNLOCK, UNLOCK, edit(0, None, Y), UNLOCK)
     exercised, found = outcome(SetsConverge, space(X) + lines)
     assert (exercised, [step for step, *_ in found]) == (2, [2])
+
+
+SWAP = ("writer", SetsSwapped(0, 1, 1 << 63))
+
+
+def test_a_difference_that_stays_is_told_after_each_change() -> None:
+    lines = story(edit(1, None, Y), UNLOCK, SWAP, UNLOCK)
+    seen = "slots_lock was released while slot #2 is in set 1 only"
+    found = [(2, "writer", seen), (4, "writer", seen)]
+    assert outcome(SetsConverge, space(X) + lines) == (2, found)
+
+
+def test_an_invalid_slot_that_stays_is_told_after_each_change() -> None:
+    invalid = (edit(0, 1, INVALID_X), edit(1, 1, INVALID_X))
+    seen = "slots_lock was released while slot 1 #3 is INVALID"
+    found = [(3, "writer", seen), (5, "writer", seen)]
+    lines = story(*invalid, UNLOCK, SWAP, UNLOCK)
+    assert outcome(SetsConverge, space(X) + lines) == (2, found)
+
+
+def test_other_flags_may_stay() -> None:
+    logged = slot(4, flags=1)
+    lines = story(edit(0, 1, logged), edit(1, 1, logged), UNLOCK)
+    assert outcome(SetsConverge, space(X) + lines) == (1, [])
+
+
+def test_the_sets_may_differ_while_any_other_lock_is_free() -> None:
+    lines = story(edit(1, None, Y), ("writer", LockReleased("vcpu->mutex")))
+    assert outcome(SetsConverge, space(X) + lines) == (0, [])
 
 
 def test_a_finding_of_the_model_is_taken_over() -> None:
