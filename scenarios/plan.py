@@ -31,6 +31,8 @@ class Plan:
             `scenarios.kinds`.
         parts: Of which classes the machine is built.
         mutant: What is broken on purpose in them; empty if nothing is.
+        schedule: SHA-256 of the schedule whose order it follows; empty if strategy and
+            seed say the order.
     """
 
     scenario: Scenario
@@ -45,6 +47,7 @@ class Plan:
     memslots: Literal["tree", "array"] = "tree"
     parts: Parts = attrs.field(factory=Parts)
     mutant: str = ""
+    schedule: str = ""
 
 
 def digest_of(path: Path) -> str:

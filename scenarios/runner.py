@@ -23,7 +23,8 @@ from scenarios.checkers.judge import Judge, Judgement, doubts_about
 from scenarios.explorer.measure import measure
 from scenarios.explorer.program import Finding, Program, finding_of, stuck_finding
 from scenarios.explorer.programs import program_of
-from scenarios.logbook.writer import Header, LogWriter
+from scenarios.logbook.takes import Takes
+from scenarios.logbook.writer import Header
 from scenarios.plan import Plan, digest_of
 from scenarios.strategies.by_name import STRATEGIES
 from scenarios.strategies.replay import Replay, ReplayDivergedError
@@ -66,11 +67,22 @@ class RunResult:
             return Finding(first.checker, first.seen, first.why)
         return None
 
+    def _repr_html_(self) -> str:
+        """The run as a picture, for a notebook: it is run again, step by step."""
+        # Only a notebook needs them.
+        from scenarios.report.inline import EVENTS, as_html  # noqa: PLC0415
+        from scenarios.report.window import Wanted  # noqa: PLC0415
+        from scenarios.report.writer import Report  # noqa: PLC0415
+
+        report = Report(Wanted(most=EVENTS))
+        run(self.plan, log=report, order=self.order)
+        return as_html(report.picture())
+
 
 def run(
     plan: Plan,
     *,
-    log: LogWriter | None = None,
+    log: Takes | None = None,
     order: Sequence[int] | Replay | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> RunResult:
@@ -96,7 +108,7 @@ async def run_in_trio(
     plan: Plan,
     pool: TaskPool,
     *,
-    log: LogWriter | None = None,
+    log: Takes | None = None,
     order: Sequence[int] | Replay | None = None,
     on_progress: Callable[[int], None] | None = None,
 ) -> RunResult:
@@ -217,6 +229,9 @@ def _header(plan: Plan, tasks: tuple[str, ...]) -> Header:
         tasks=tasks,
         must_exercise=plan.scenario.must_exercise,
         memslots=plan.memslots,
+        vm=plan.vm,
+        mutant=plan.mutant,
+        schedule=plan.schedule,
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -35,8 +36,19 @@ TABLE_COLUMNS = 45
 
 def print_json(value: object) -> None:
     """Print one JSON object and nothing else."""
-    encoded = msgspec.json.format(msgspec.json.encode(value), indent=2)
-    write(encoded.decode() + "\n")
+    encoded = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
+    if not encoded.isascii() or "\x7f" in encoded:
+        encoded = "".join(
+            each if each.isprintable() or each == "\n" else _escaped(each)
+            for each in encoded
+        )
+    write(encoded + "\n")
+
+
+def _escaped(character: str) -> str:
+    if character == "\x7f":
+        return "\\u007f"  # JSON itself does not mind it
+    return json.dumps(character)[1:-1]
 
 
 def json_path(path: Path | None) -> str | None:
@@ -120,16 +132,22 @@ def print_violation(console: Console, violation: Violation) -> None:
     """Print what was seen, by whom, in which step, and why it is wrong."""
     head = "violation"
     who = f"step {violation.step:,} by {one_line(violation.actor)}"
-    line = Text(hang(console, f"{head} of ", f"{violation.checker} in {who}"))
+    line = Text(hang(console, f"{head} of ", f"{one_line(violation.checker)} in {who}"))
     line.stylize("red", 0, len(head))
     console.print(line)
-    for label, text in (
-        ("seen", violation.seen),
-        ("rule", violation.why),
-        ("source", CHECKERS[violation.checker].source),
-    ):
+    rows = {"seen": violation.seen}
+    if violation.causes:
+        word = "step" if len(violation.causes) == 1 else "steps"
+        rows["after"] = f"{word} {', '.join(f'{step:,}' for step in violation.causes)}"
+    rows |= {"rule": violation.why, "source": _source(violation.checker)}
+    for label, text in rows.items():
         console.print(hang(console, f"  {label:<6}  ", one_line(text)))
     console.print()
+
+
+def _source(checker: str) -> str:
+    """Where the kernel states a rule; a checker may be somebody else's."""
+    return CHECKERS[checker].source if checker in CHECKERS else "not one of ours"
 
 
 def print_verdict(console: Console, judgement: Judgement) -> None:

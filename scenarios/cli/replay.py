@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import Annotated
 
+import attrs
 from cyclopts import Parameter
 
 from scenarios.checkers.judge import Verdict
@@ -23,6 +24,7 @@ from scenarios.explorer.exploration import BOUNDED, EXHAUSTIVE
 from scenarios.explorer.program import Finding
 from scenarios.kinds import with_memslots
 from scenarios.model_digest import model_digest
+from scenarios.plan import digest_of
 from scenarios.planner import find, plan_for
 from scenarios.runner import Plan, RunResult
 from scenarios.schedule_file import Expected, Schedule, read_schedule
@@ -61,7 +63,7 @@ def replay(
         )
     refuse_to_overwrite(schedule, log)
     refuse_to_overwrite(find(kept.source), log)
-    plan = _plan(kept)
+    plan = _plan(schedule, kept)
     if plan.digest != kept.scenario_digest:
         raise ReplayDivergedError(
             0, f"{kept.source} is not what it was when {schedule} was recorded"
@@ -90,7 +92,7 @@ def replay(
     return BY_VERDICT[verdict.value]
 
 
-def _plan(kept: Schedule) -> Plan:
+def _plan(schedule: Path, kept: Schedule) -> Plan:
     """What was run.
 
     Raises:
@@ -106,6 +108,8 @@ def _plan(kept: Schedule) -> Plan:
         max_calls=sys.maxsize,  # the run was allowed to read them
     )
     plan = with_memslots(plan, kept.memslots)
+    if not kept.whole or kept.strategy not in STRATEGIES:  # they do not say the order
+        plan = attrs.evolve(plan, schedule=digest_of(schedule))
     if not kept.mutant:
         return plan
     from scenarios.mutants.registry import with_mutant  # noqa: PLC0415 - all of them

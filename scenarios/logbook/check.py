@@ -21,14 +21,15 @@ def check_log(path: Path) -> Judgement:
     records = reader.records()
     first = list(itertools.islice(records, 1))  # it follows the header
     judge = Judge(_must_exercise(reader))
-    for record in itertools.chain(first, records):
-        try:
-            judge.read((record,))
-        except (LookupError, TypeError, ValueError, ArithmeticError) as error:
-            raise InputError(
-                f"{path}:{reader.lines}: the event contradicts those before it:"
-                f" {error!r}"
-            ) from error
+    try:
+        judge.read(itertools.chain(first, records))
+    except InputError:
+        raise
+    except (LookupError, TypeError, ValueError, ArithmeticError) as error:
+        raise InputError(
+            f"{reader.name}:{reader.lines}: the event contradicts those before it:"
+            f" {error!r}"
+        ) from error
     return judge.conclude(_doubts(reader, judge))
 
 
@@ -44,9 +45,9 @@ def _must_exercise(reader: LogReader) -> tuple[str, ...]:
     wanted = reader.header.get("must_exercise")
     if not isinstance(wanted, list):
         raise InputError(
-            f"{reader.path}:1: must_exercise must be a list, got {wanted!r}"
+            f"{reader.name}:1: must_exercise must be a list, got {wanted!r}"
         )
     for id_ in wanted:
         if not isinstance(id_, str) or id_ not in CHECKERS:
-            raise InputError(f"{reader.path}:1: unknown checker {id_!r}")
+            raise InputError(f"{reader.name}:1: unknown checker {id_!r}")
     return tuple(wanted)

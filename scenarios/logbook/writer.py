@@ -6,7 +6,9 @@ collected reaches the file, so an interrupted run leaves a log that can be read.
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
+from operator import attrgetter
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,7 +18,8 @@ import structlog
 
 from rcu.trace import Event, Record
 from scenarios.errors import InputError
-from scenarios.logbook.schema import FIRST, LAST, SCHEMA, field_names
+from scenarios.logbook.operations import Operations
+from scenarios.logbook.schema import CHECKSUM, FIRST, LAST, SCHEMA, field_names
 
 
 @attrs.frozen(kw_only=True)
@@ -32,6 +35,10 @@ class Header:
         mode: ``controlled`` or ``trio``.
         vcpus: How many vCPUs there were.
         memslots: How the VM kept its slots: ``tree`` or ``array``.
+        vm: Which VM of a trace; empty for the only one.
+        mutant: What was broken on purpose; empty if nothing was.
+        schedule: SHA-256 of the schedule that was replayed, if strategy and seed do not
+            say the order; empty if they do.
         tasks: Names of all tasks, by index.
         must_exercise: Checkers without which the run means nothing.
     """
@@ -46,6 +53,9 @@ class Header:
     tasks: tuple[str, ...]
     must_exercise: tuple[str, ...]
     memslots: str = "tree"
+    vm: str = ""
+    mutant: str = ""
+    schedule: str = ""
 
 
 class LogError(InputError):
@@ -59,19 +69,26 @@ class _Sink:
         self._file = file
         self._lines: list[bytes] = []
         self.info = self._lines.append
+        self.crc = 0
 
     def flush(self) -> None:
-        self._file.write(b"".join(self._lines))
+        block = b"".join(self._lines)
+        self.crc = zlib.crc32(block, self.crc)
+        self._file.write(block)
         self._lines.clear()
         self._file.flush()
+
+    def seal(self) -> None:
+        """Add a checksum to the last line, of all that is before it."""
+        head = self._lines.pop().removesuffix(b"}\n")
+        crc = zlib.crc32(head, self.crc)
+        self._lines.append(b"%b%b%d}\n" % (head, CHECKSUM, crc))
 
 
 def _render(encode: Any) -> structlog.typing.Processor:
     def render(logger: Any, method: str, line: Any) -> bytes:
-        event = line.pop("event")
-        seq, step, actor = line.pop("seq"), line.pop("step"), line.pop("actor")
-        head = {"seq": seq, "step": step, "actor": actor, "event": event}
-        encoded: bytes = encode(head | line)
+        line.update(line.pop("fields"))  # behind the event, which structlog puts last
+        encoded: bytes = encode(line)
         return encoded + b"\n"
 
     return render
@@ -103,7 +120,8 @@ class LogWriter:
             cache_logger_on_first_use=True,
         ).bind()
         self._seq = 0
-        self._fields: dict[type[Event], tuple[str, ...]] = {}
+        self._operations = Operations()
+        self._fields: dict[type[Event], tuple[tuple[str, ...], Any]] = {}
 
     def begin(self, header: Header) -> None:
         """Write the first line.
@@ -121,16 +139,22 @@ class LogWriter:
         Raises:
             LogError: The disk is full, or the like.
         """
-        info = self._log.info
-        known = self._fields
+        info, op_of, known = self._log.info, self._operations.of, self._fields
         seq = self._seq
         for step, actor, event in records:
-            kind = type(event)
-            names = known.get(kind)
-            if names is None:
-                names = known[kind] = field_names(kind)
-            fields = {name: getattr(event, name) for name in names}
-            info(event.name, seq=seq, step=step, actor=actor, **fields)
+            if type(event) not in known:
+                names = field_names(type(event))
+                # With one more it gives a tuple, however few they are.
+                known[type(event)] = names, attrgetter(*names, "name", "name")
+            names, values = known[type(event)]
+            info(
+                event.name,
+                seq=seq,
+                step=step,
+                actor=actor,
+                op=op_of(actor, event),
+                fields=dict(zip(names, values(event), strict=False)),
+            )
             seq += 1
         self._seq = seq
         self._flush()
@@ -141,7 +165,10 @@ class LogWriter:
         Raises:
             LogError: The disk is full, or the like.
         """
-        self._line(step, "", LAST, {"ending": ending})
+        self._flush()
+        if not self._file.closed:
+            self._line(step, "", LAST, {"ending": ending})
+            self._sink.seal()
         self.close()
 
     def close(self) -> None:
@@ -156,7 +183,9 @@ class LogWriter:
             self._abandon()
 
     def _line(self, step: int, actor: str, event: str, fields: dict[str, Any]) -> None:
-        self._log.info(event, seq=self._seq, step=step, actor=actor, **fields)
+        self._log.info(
+            event, seq=self._seq, step=step, actor=actor, op=0, fields=fields
+        )
         self._seq += 1
 
     def _flush(self) -> None:

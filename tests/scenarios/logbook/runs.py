@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
 import attrs
 
+from scenarios.logbook.schema import CHECKSUM
 from scenarios.logbook.writer import LogWriter
 from scenarios.machine import Parts
 from scenarios.planner import plan_for
@@ -30,8 +32,21 @@ def lines_of(path: Path) -> list[Line]:
 
 def write_lines(path: Path, lines: list[Line]) -> None:
     """Write lines as a log has them."""
-    text = "".join(f"{json.dumps(line)}\n" for line in lines)
-    path.write_text(text)
+    path.write_bytes(as_bytes(lines))
+
+
+def as_bytes(lines: list[Line]) -> bytes:
+    """Lines as a log has them; if the last has a checksum, it is theirs."""
+    data = b"".join(map(_line, lines))
+    if lines and "crc32" in lines[-1]:
+        head, between, _ = data.rpartition(CHECKSUM)
+        data = b"%b%b%d}\n" % (head, between, zlib.crc32(head))
+    return data
+
+
+def _line(line: Line) -> bytes:
+    text = json.dumps(line, separators=(",", ":"), ensure_ascii=False)
+    return f"{text}\n".encode(errors="surrogatepass")
 
 
 def plans() -> dict[str, Plan]:

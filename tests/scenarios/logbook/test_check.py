@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-import scenarios.logbook.reader
+import scenarios.logbook.lines
 from scenarios.checkers.judge import Verdict
 from scenarios.errors import InputError
 from scenarios.logbook.check import check_log
@@ -225,8 +225,14 @@ SWAPPED = {"event": "sets_swapped", "as_id": 0, "set": 1, "generation": 1}
         ([HEADER | {"must_exercise": ["x"]}], ":1: unknown checker 'x'"),
         ([HEADER | {"must_exercise": [[]]}], ":1: unknown checker []"),
         ([HEADER, FIRST | {"seq": 2}], ":2: seq must be 1, got 2"),
-        ([HEADER, FIRST | {"step": "x"}], ":2: step must be a number, actor a name"),
-        ([HEADER, FIRST | {"actor": 5}], ":2: step must be a number, actor a name"),
+        (
+            [HEADER, FIRST | {"step": "x"}],
+            ":2: step and op must be numbers, actor a name",
+        ),
+        (
+            [HEADER, FIRST | {"actor": 5}],
+            ":2: step and op must be numbers, actor a name",
+        ),
         ([HEADER, {"seq": 1, "step": 1}], ":2: key 'actor' is missing"),
         ([HEADER, FIRST | {"event": "x"}], ":2: unknown event 'x'"),
         ([HEADER, FIRST | {"colour": 1}], ":2: section_began has no colour"),
@@ -277,7 +283,9 @@ def test_what_is_no_log_is_refused(tmp_path: Path, data: bytes, text: str) -> No
 def test_a_line_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(scenarios.logbook.reader, "MAX_LINE_BYTES", 1_000)
+    monkeypatch.setattr(scenarios.logbook.lines, "MAX_LINE_BYTES", 1_000)
+    monkeypatch.setattr(scenarios.logbook.lines, "PIECE", 100)
+    monkeypatch.setattr(scenarios.logbook.lines, "BLOCK", 100)
     path = tmp_path / "log.jsonl"
     write_lines(path, [HEADER, FIRST | {"actor": "x" * 2_000}])
     with pytest.raises(InputError, match=r":2: the line is too long$"):

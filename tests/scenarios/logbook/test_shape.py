@@ -16,7 +16,7 @@ from tests.scenarios.logbook.runs import lines_of, logged, plans
 PLANS = plans()
 EVERY = pytest.mark.parametrize("name", PLANS)
 
-PLACE = ["seq", "step", "actor", "event"]
+PLACE = ["seq", "step", "actor", "op", "event"]
 HEADER = [
     "schema",
     "tool_version",
@@ -29,6 +29,9 @@ HEADER = [
     "tasks",
     "must_exercise",
     "memslots",
+    "vm",
+    "mutant",
+    "schedule",
 ]
 
 
@@ -54,7 +57,7 @@ def test_a_header_comes_first_and_run_ended_last(tmp_path: Path, name: str) -> N
     assert (first["mode"], first["seed"]) == (plan.mode, plan.seed)
     assert first["vcpus"] == plan.scenario.vcpu_count
     assert first["must_exercise"] == list(plan.scenario.must_exercise)
-    assert list(last) == [*PLACE, "ending"]
+    assert list(last) == [*PLACE, "ending", "crc32"]
     assert (last["event"], last["ending"]) == ("run_ended", result.report.ending.value)
     events = {line["event"] for line in between}
     assert events <= EVENT_TYPES.keys()
