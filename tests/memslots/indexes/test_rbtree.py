@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import pairwise, permutations
 from math import log2
 
@@ -153,6 +154,10 @@ def test_depth_stays_within_twice_the_logarithm(step: int) -> None:
     assert deepest <= 2 * log2(n + 1)
 
 
+def test_a_tree_must_know_its_keys() -> None:
+    assert inspect.isabstract(RbTree)
+
+
 def test_an_empty_tree_has_neither_first_nor_last() -> None:
     tree = NumberTree()
     tree.check()
@@ -256,6 +261,14 @@ class TestCheckFindsDamage:
         with pytest.raises(StructureBroken, match=rule):
             tree.check()
 
+    def test_another_way_down_with_one_black_too_many(self) -> None:
+        tree, nodes = tree_of(*range(15, 0, -1))
+        assert nodes[1].red
+        nodes[1].red = False
+        rule = "4 black nodes down to <RbNode black, owner 1>, not 3"
+        with pytest.raises(StructureBroken, match=rule):
+            tree.check()
+
     def test_a_child_that_names_another_parent(self) -> None:
         tree, root, nodes = self.damaged()
         assert nodes[15].parent is not root
@@ -284,6 +297,13 @@ class TestCheckFindsDamage:
         ):
             tree.check()
 
+    def test_the_first_two_keys_out_of_order(self) -> None:
+        tree, _, nodes = self.damaged()
+        nodes[1].owner = 2
+        nodes[2].owner = 1
+        with pytest.raises(StructureBroken, match=r"key 1 .* behind key 2; "):
+            tree.check()
+
     def test_the_keys_around_it_are_shown(self) -> None:
         tree, nodes = tree_of(*range(200))
         with pytest.raises(StructureBroken, match=r"\(from position 118; 136 more"):
@@ -301,6 +321,12 @@ class TestCheckFindsDamage:
         assert parent is not None
         parent.right = None
         with pytest.raises(StructureBroken, match="14 nodes are linked, 15"):
+            tree.check()
+
+    def test_a_node_that_was_not_counted(self) -> None:
+        tree, _, _ = self.damaged()
+        tree._count -= 1
+        with pytest.raises(StructureBroken, match="15 nodes are linked, 14"):
             tree.check()
 
     def test_a_lost_root(self) -> None:
