@@ -49,6 +49,7 @@ browser-test: $(READY)
 
 bench: $(READY)
 	$(BIN)/python benchmarks/run.py
+	$(BIN)/python benchmarks/logs.py
 	$(BIN)/python benchmarks/explore.py
 
 mutation-test: $(READY)

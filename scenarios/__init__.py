@@ -7,6 +7,7 @@
 - `strategies`: who goes next.
 - `checkers`: what counts as wrong.
 - `logbook`: the log of a run, written and read.
+- `report`: pictures and words made from the records of a run.
 - `planner`: from what the user names to a plan; `trace_plan` makes one of a trace,
   `trace_order` finds the order of calls that overlapped, `trace_account` says what
   became of its other lines.
@@ -15,6 +16,7 @@
   steps.
 - `plan`: what is to be run, and how; `kinds` lets it keep slots in arrays.
 - `runner`: a scenario, a strategy and checkers make a run.
+- `notebook`: a log that shows itself and answers as a relation.
 - `parity`: the model against the running kernel, call by call.
 - `schedule_file`: the order of a run, kept to be replayed.
 - `cli`: the command line, one module a command.

@@ -43,6 +43,10 @@ COMMANDS = {
     "mutants": ("mutants:app", "Break the protocol on purpose, and see who notices."),
     "replay": ("replay:replay", "Make a run happen again, step by step."),
     "check": ("check:check", "Judge logs that runs have left, from the logs alone."),
+    "schema": ("schema:schema", "Print the JSON Schema of a log."),
+    "explain": ("explain:explain", "Say in words what a log shows, or what a rule is."),
+    "timeline": ("timeline:timeline", "Draw a log: one HTML file to step through."),
+    "log": ("log:app", "Ask a log, count what is in it, compare two."),
     "parity": ("parity:parity", "Ask the running kernel and the model the same."),
 }
 """Every command: where it lives below this package, and what it does."""
@@ -65,9 +69,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
         The exit code.
     """
     terminal.prepare()
+    given = sys.argv[1:] if arguments is None else arguments
     try:
         code = app(
-            arguments,
+            # cyclopts takes a lone hyphen for an option.
+            ["./-" if each == "-" else each for each in given],
             console=terminal.stdout(wrapped=True),
             error_console=terminal.stderr(),
         )

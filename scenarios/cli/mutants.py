@@ -13,6 +13,7 @@ from cyclopts.validators import Number
 
 from scenarios.cli import mutant_results as told
 from scenarios.cli import output, terminal
+from scenarios.cli.drawing import draw_run
 from scenarios.cli.keeping import keep_order
 from scenarios.errors import InputError
 from scenarios.explorer.program import Finding
@@ -21,6 +22,7 @@ from scenarios.mutants.mutant import MUST_NOTICE
 from scenarios.mutants.registry import Registered, chosen, limits, one
 from scenarios.mutants.story import story_of
 from scenarios.mutants.trying import plan_of
+from scenarios.strategies.replay import Replay
 
 MAX_JOBS = 1024
 
@@ -117,6 +119,7 @@ def show(
     mutant: str,
     /,
     *,
+    report: Path | None = None,
     format: output.Format = "text",  # noqa: A002 - the option's name
 ) -> int:
     """Tell a mutant's story: the step, its history, the shortest order that shows it.
@@ -124,10 +127,15 @@ def show(
     Args:
         mutant: An id such as 14 or R3, or a file of your own with an id, as in
             mine.py:14.
+        report: Draw that order and write the picture to this file: HTML to step
+            through, or what the end of its name stands for; see `memslots timeline`.
         format: `json` prints one object and nothing else.
     """
     registered = one(mutant)
     story = story_of(registered)
+    if report is not None:
+        order = Replay([step.task for step in story.steps], whole=False)
+        draw_run(plan_of(registered), None, report, order=order)
     if format == "json":
         output.print_json(told.story_as_dict(registered, story))
     else:

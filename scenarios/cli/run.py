@@ -18,14 +18,13 @@ from cyclopts.validators import Number
 from rcu.schedule.report import Ending
 from scenarios.checkers.judge import Verdict
 from scenarios.cli import output, terminal
+from scenarios.cli.drawing import draw_beside, draw_run
 from scenarios.cli.exit_codes import BY_VERDICT
 from scenarios.cli.keeping import RUNS, chosen_by, folder, schedule_of
 from scenarios.errors import InputError
 from scenarios.kinds import MemslotsKind, with_memslots
-from scenarios.logbook.writer import LogWriter
 from scenarios.planner import MAX_CALLS, MAX_VCPUS, find, plans_for
 from scenarios.runner import Plan, RunResult
-from scenarios.runner import run as run_plan
 from scenarios.schedule_file import write_schedule
 from scenarios.strategies.replay import Replay
 from scenarios.trace_account import notes_of
@@ -57,6 +56,7 @@ def run(
     memslots: MemslotsKind = "tree",
     log: Path | None = None,
     schedule: Path | None = None,
+    report: Path | None = None,
     vm: str | None = None,
     max_calls: Annotated[int, Parameter(validator=Number(gte=1))] = MAX_CALLS,
     format: output.Format = "text",  # noqa: A002 - the option's name
@@ -82,6 +82,9 @@ def run(
             with its name before the suffix: run.fd9.jsonl.
         schedule: Write the order of the run to this file, for `memslots replay`; of
             several VMs as with `--log`.
+        report: Draw the run and write the picture to this file: HTML to step through,
+            or what the end of its name stands for; see `memslots timeline`. A run that
+            shows a violation is always drawn, beside its schedule.
         vm: Which VM of a trace; by default all, one after the other.
         max_calls: Updates of a trace that are read at most.
         format: `json` prints one object and nothing else.
@@ -100,10 +103,9 @@ def run(
         max_calls=max_calls,
     )
     plans = [with_memslots(plan, memslots) for plan in plans]
-    outputs = [
-        (_of_vm(log, each, plans), _of_vm(schedule, each, plans)) for each in plans
-    ]
-    for own in [(log, schedule), *outputs]:
+    asked = (log, schedule, report)
+    outputs = [tuple(_of_vm(path, each, plans) for path in asked) for each in plans]
+    for own in [asked, *outputs]:
         refuse_to_overwrite(find(scenario), *own)
     if seed == "random" and not quiet:
         terminal.say(f"seed {number}")
@@ -132,13 +134,14 @@ class _Ran:
 
     Attributes:
         result: Without its steps, which may be many.
-        log, schedule: Where they were written; None if they were not.
+        log, schedule, report: Where they were written; None if they were not.
         lost: Why there is no schedule although there should be one.
     """
 
     result: RunResult
     log: Path | None
     schedule: Path | None
+    report: Path | None
     lost: InputError | None
 
     @property
@@ -147,16 +150,25 @@ class _Ran:
 
     @property
     def told(self) -> dict[str, object]:
-        return as_dict(self.result, self.log, self.schedule)
+        return as_dict(self.result, self.log, self.schedule, self.report)
 
 
 def _run_one(
-    plan: Plan, log: Path | None, schedule: Path | None, *, quiet: bool
+    plan: Plan,
+    log: Path | None,
+    schedule: Path | None,
+    report: Path | None,
+    *,
+    quiet: bool,
 ) -> _Ran:
     """Run one VM."""
-    result = execute(plan, log=log, quiet=quiet)
+    result = execute(plan, log=log, report=report, quiet=quiet)
     kept, lost = keep_schedule(result, schedule)
-    return _Ran(attrs.evolve(result, order=(), operations=()), log, kept, lost)
+    is_shown = result.judgement.verdict is Verdict.VIOLATION
+    if report is None and kept is not None and is_shown:
+        report = draw_beside(kept, result)
+    rest = attrs.evolve(result, order=(), operations=())
+    return _Ran(rest, log, kept, report, lost)
 
 
 def _print_one(ran: _Ran, *, verbose: bool) -> None:
@@ -164,6 +176,8 @@ def _print_one(ran: _Ran, *, verbose: bool) -> None:
     print_result(ran.result, ran.log, verbose=verbose)
     if ran.schedule is not None and ran.verdict is Verdict.VIOLATION:
         terminal.write(f"Replay: memslots replay {shlex.quote(str(ran.schedule))}\n")
+    if ran.report is not None:
+        terminal.write(f"Picture: {terminal.one_line(ran.report)}\n")
 
 
 def _print_as_json(ran: Sequence[_Ran], worst: Verdict) -> None:
@@ -206,18 +220,19 @@ def execute(
     *,
     log: Path | None,
     quiet: bool,
+    report: Path | None = None,
     order: Replay | None = None,
 ) -> RunResult:
-    """Run a plan with its log and its progress.
+    """Run a plan with its log, its picture and its progress.
 
     Raises:
+        InputError: One of them cannot be written.
         KeyboardInterrupt: The text says what is left of the run.
     """
-    writer = None if log is None else LogWriter(log)
     gc.set_threshold(COLLECT_AFTER)
     try:
         with output.Progress(plan.scenario.name, wanted=not quiet) as tell:
-            return run_plan(plan, log=writer, order=order, on_progress=tell)
+            return draw_run(plan, log, report, order=order, on_progress=tell)
     except KeyboardInterrupt:
         kept = [] if log is None else [f"the log until then is in {log}"]
         raise KeyboardInterrupt(*kept) from None
@@ -245,7 +260,10 @@ def keep_schedule(
 
 
 def as_dict(
-    result: RunResult, log: Path | None, schedule: Path | None
+    result: RunResult,
+    log: Path | None,
+    schedule: Path | None,
+    report: Path | None = None,
 ) -> dict[str, object]:
     """What `--format json` prints."""
     plan = result.plan
@@ -264,6 +282,7 @@ def as_dict(
         "ignored_lines": None if plan.account is None else plan.account.as_dict(),
         "log": output.json_path(log),
         "schedule": output.json_path(schedule),
+        "report": output.json_path(report),
         "seconds": round(result.seconds, 3),
     }
 

@@ -180,7 +180,7 @@ def test_each_strategy_has_a_section(name: str) -> None:
 
 def functions() -> dict[str, Callable[..., object]]:
     """What each command calls; one with commands of its own calls several."""
-    found: dict[str, Callable[..., object]] = {}
+    found: dict[str, Callable[..., object] | None] = {}
     for name, (place, _) in COMMANDS.items():
         module, attribute = place.split(":")
         called = getattr(importlib.import_module(f"scenarios.cli.{module}"), attribute)
@@ -191,7 +191,7 @@ def functions() -> dict[str, Callable[..., object]]:
         for inner in called:
             if not inner.startswith("-"):
                 found[f"{name} {inner}"] = called[inner].default_command
-    return found
+    return {name: called for name, called in found.items() if called is not None}
 
 
 @pytest.mark.parametrize(("command", "called"), functions().items())

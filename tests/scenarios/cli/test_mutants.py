@@ -279,3 +279,10 @@ def test_a_checker_that_is_not_there_is_told(cli: Cli) -> None:
         " consistent-set, "
     )
     assert cli("mutants", "run", "14", "--jobs", 0).code == 2
+
+
+def test_a_story_can_be_drawn(cli: Cli, tmp_path: Path) -> None:
+    path = tmp_path / "story.html"
+    assert cli("mutants", "show", "14", "--report", path, "--format", "json").code == 0
+    assert "generation-unique" in path.read_text()
+    assert cli("mutants", "show", "14", "--report", tmp_path / "story.doc").error

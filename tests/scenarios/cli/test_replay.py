@@ -70,6 +70,7 @@ def test_violation_is_told_with_step_actor_reason_and_source(
     assert finding == (
         f"violation of results-match in step {violation['step']} by vmm\n"
         f"  seen    the call of line 1 ({region}) returned 0, but EEXIST is recorded\n"
+        "  after   step 0\n"
         "  rule    each call returns what the recording, or the scenario, says it"
         " returns\n"
         "  source  KVM: kvm_set_memory_region, virt/kvm/kvm_main.c"
@@ -85,8 +86,10 @@ def test_violation_leaves_a_schedule_and_the_line_that_replays_it(
 ) -> None:
     outcome = cli("run", own)
     assert replay_line(outcome) == ["replay", str(KEPT)]
-    assert outcome.out.splitlines()[-1].startswith("Replay: ")
+    assert outcome.out.splitlines()[-2].startswith("Replay: ")
+    assert outcome.out.splitlines()[-1] == f"Picture: {KEPT.with_suffix('.html')}"
     assert KEPT.is_file()
+    assert "<!doctype html>" in KEPT.with_suffix(".html").read_text().lower()
     assert cli("run", own, "--format", "json").json["schedule"] == str(KEPT)
 
 
@@ -98,7 +101,8 @@ def test_replay_shows_the_same_violation(cli: Cli, own: Path) -> None:
     assert Path("replay.log").read_bytes() == Path("run.log").read_bytes()
     told = cli(*replay_line(outcome), "--format", "json").json
     run = cli("run", own, "--format", "json").json
-    assert told | {"seconds": 0} == run | {"seconds": 0}
+    assert run["report"] == str(KEPT.with_suffix(".html"))
+    assert told | {"seconds": 0} == run | {"seconds": 0, "report": None}
 
 
 def test_quiet_does_not_hide_a_violation(cli: Cli, own: Path) -> None:

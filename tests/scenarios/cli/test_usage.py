@@ -73,8 +73,8 @@ def test_unknown_scenario_suggests_the_closest(cli: Cli) -> None:
 
 
 def test_unknown_scenario_that_is_close_to_none_points_at_the_list(cli: Cli) -> None:
-    error = cli("describe", "windows").error
-    assert "'windows'" in error
+    error = cli("describe", "unheard-of").error
+    assert "'unheard-of'" in error
     assert "did you mean" not in error
     assert "memslots list" in error
 

@@ -33,6 +33,7 @@ SLOT_LIMIT = "no id passes the check of the ids of user space and fails here"
 PAGE_COUNT = "the page count is right: it can neither be too low nor overflow"
 ALL_PAGES = "the largest slot takes a kernel without two-dimensional paging 16 GiB"
 NO_VCPU = "no VM has a vCPU here"
+BITMAP = "whoever sets a bit has looked for the bitmap before"
 NOT_DYING = "no VM is being destroyed while it is asked"
 UNSEEN: dict[str, str] = {
     "without slot_id < profile.mem_slots_num": SLOT_LIMIT,
@@ -43,6 +44,7 @@ UNSEEN: dict[str, str] = {
     "with region.npages < profile.mem_max_nr_pages": ALL_PAGES,
     "dirty_tracking: self._created_vcpus": NO_VCPU,
     "dirty_tracking: self.vm.dead": NOT_DYING,
+    "dirty_tracking: bitmap is None": BITMAP,
 }
 """What no call can show, and why."""
 
