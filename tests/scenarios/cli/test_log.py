@@ -134,7 +134,7 @@ def test_short_questions_show_all_fields(cli: Cli, log: str) -> None:
         (["--event", "x"], "there is no such event; see"),
         (["--context", 3], "--context: there is nothing to be around"),
         (["SELECT 1", "--actor", "x"], "give SQL or options that choose events"),
-        (["SELECT * FROM evnts"], "there are events, sections, grace_periods,"),
+        (["SELECT * FROM happenings"], "there are events, sections, grace_periods,"),
         (["SELECT x FROM locks"], "locks has lock, actor, shared, acquired_seq,"),
         (["COPY events TO 'x'"], "a log can only be asked, not COPY"),
         (["SELECT * FROM 'own.csv'"], "the SQL asks for more than the log"),
