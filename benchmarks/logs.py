@@ -1,4 +1,4 @@
-"""Prints what logs cost: to write, to judge, and how much memory that takes.
+"""Prints what logs cost: to write, to judge, to ask, to draw, and in memory.
 
 ``python benchmarks/logs.py [--quick]``; quick: a log of a million events in place of
 ten million. Seconds are of the processor, so that a busy machine disturbs less.
@@ -13,7 +13,7 @@ import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from time import process_time
+from time import perf_counter, process_time
 
 import attrs
 
@@ -136,6 +136,33 @@ def memory(folder: Path) -> None:
     )
 
 
+def asking(folder: Path) -> None:
+    """``memslots log query`` and ``timeline`` on a million events, by the clock."""
+    print("Asking and drawing, a million events, start-up and all")
+    path = folder / "million.jsonl"
+    with path.open("w") as file:
+        file.writelines(made_up(1_000_000))
+    count = "SELECT event, count(*) FROM events GROUP BY event"
+    longest = "SELECT actor, max(steps) FROM sections GROUP BY actor"
+    picture = folder / "million.html"
+    for what, arguments, target in (
+        ("query, count by event", ("log", "query", path, count), 1.5),
+        ("query, longest sections", ("log", "query", path, longest), 1.5),
+        ("timeline", ("timeline", path, "-o", picture, "--force", "--quiet"), 15),
+    ):
+        took = [_by_the_clock(arguments) for _ in range(3)]
+        show(what, f"{middle(took):.2f} s", "", f"<= {target} s", spread(took, 1, "s"))
+
+
+def _by_the_clock(arguments: tuple[object, ...]) -> float:
+    """Seconds that a command takes."""
+    program = Path(sys.executable).with_name("memslots")
+    began = perf_counter()
+    command = [program, *map(str, arguments)]
+    subprocess.run(command, check=True, capture_output=True)  # noqa: S603
+    return perf_counter() - began
+
+
 def made_up(count: int) -> Lines:
     """A log of so many events: a slot is replaced over and over, and readers look."""
     header = {"schema": 1, "must_exercise": ["consistent-set", "freed-once"]}
@@ -221,3 +248,4 @@ if __name__ == "__main__":
         writing(Path(name))
         judging(Path(name))
         memory(Path(name))
+        asking(Path(name))
