@@ -70,3 +70,18 @@ def test_packed_entries_take_few_bytes() -> None:
     blocks: list[array[int]] = [*ledger._older.values()]
     assert sum(len(block) * block.itemsize for block in blocks) <= 17 * 6_400
     assert len(ledger) <= 3
+
+
+def test_what_is_forgotten_is_nowhere() -> None:
+    ledger = PairLedger[int]()
+    for number in range(10):
+        ledger[number] = number, number
+    for number in range(10):
+        ledger.forget(number)
+        assert number not in ledger
+        assert ledger.recall(number) is None
+        assert [each in ledger for each in range(number + 1, 10)] == [True] * (
+            9 - number
+        )
+    ledger.forget(77)
+    assert 77 not in ledger
