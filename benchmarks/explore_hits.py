@@ -1,7 +1,7 @@
 """How often each sampler shows what is broken, beside two who have nothing in common.
 
 One is a simulation that is run here, `benchmarks.delete_simulation`; the other are the
-published rates of a survey, each taken to come from 40,000 runs. Two rates agree if
+rates of an earlier survey, each taken to come from 40,000 runs. Two rates agree if
 their difference is one that chance makes in 99.9 % of such pairs.
 """
 

@@ -31,7 +31,7 @@ OnRange = Callable[[MemorySlot, Gfn, Gfn], Awaitable[bool]]
 class NothingToHandle(RuleBroken):
     """A slot was found for host addresses of which it has none.
 
-    KVM: __kvm_handle_hva_range, virt/kvm/kvm_main.c
+    The kernel does not look: it would handle an empty range, and lock for nothing.
     """
 
     checker = "notifier-balanced"

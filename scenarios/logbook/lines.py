@@ -13,7 +13,9 @@ STDIN = Path("-")
 
 MAX_LINE_BYTES = 64 << 20
 
-_GZIP = b"\x1f\x8b"
+GZIP = b"\x1f\x8b"
+"""What a gzipped file begins with."""
+
 BLOCK = 1 << 20
 
 PIECE = 1 << 14
@@ -42,7 +44,7 @@ def blocks_of(path: Path) -> Iterator[bytes]:
     """
     with _opened(path) as file:
         block = file.read(PIECE)
-        if block.startswith(_GZIP):
+        if block.startswith(GZIP):
             yield from _unzipped(file, block)
             return
         while block:

@@ -19,6 +19,7 @@ import attrs
 
 from scenarios.errors import InputError
 from scenarios.logbook.lines import (
+    GZIP,
     STDIN,
     DamagedError,
     TooLongError,
@@ -31,8 +32,6 @@ from scenarios.logbook.views import LINE, VIEWS, field_types
 
 if TYPE_CHECKING:
     import duckdb
-
-GZIP = b"\x1f\x8b"
 
 FIELDS = "fields"
 """The column of `events` that has all fields of an event as one JSON object."""
@@ -176,18 +175,9 @@ class Database:
         import duckdb  # noqa: PLC0415 - it is loaded already
 
         try:
-            return Answer(self._execute(sql, list(parameters)))
+            return Answer(_execute(self.connection, sql, parameters))
         except duckdb.Error as error:
             raise InputError(_told(error, sql)) from error
-
-    def _execute(self, sql: str, parameters: list[object]) -> duckdb.DuckDBPyConnection:
-        """Let another thread work on it, so that Ctrl-C ends it."""
-        with ThreadPoolExecutor(max_workers=1) as pool:
-            try:
-                return pool.submit(self.connection.execute, sql, parameters).result()
-            except KeyboardInterrupt:
-                self.connection.interrupt()
-                raise
 
     def relation(self, sql: str) -> duckdb.DuckDBPyRelation:
         """One of the questions that it was made for, answered when it is used.
@@ -201,6 +191,18 @@ class Database:
             return self.connection.sql(sql)
         except duckdb.Error as error:
             raise InputError(_told(error, sql)) from error
+
+
+def _execute(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[object] = ()
+) -> duckdb.DuckDBPyConnection:
+    """Let another thread work on what may take long, so that Ctrl-C ends it."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        try:
+            return pool.submit(connection.execute, sql, list(parameters)).result()
+        except KeyboardInterrupt:
+            connection.interrupt()
+            raise
 
 
 _WAY_OUT = "give one SELECT; memslots log query --help has examples"
@@ -342,8 +344,8 @@ def _load(
             f"FROM read_json($1, format = 'newline_delimited', columns = {{{spec}}},"
             f" {options})"
         )
-    connection.execute(
-        f"CREATE TABLE log AS {source}", [_literally(file), _MAX_LINE_BYTES]
+    _execute(
+        connection, f"CREATE TABLE log AS {source}", [_literally(file), _MAX_LINE_BYTES]
     )
     _check_places(connection, name)
 
@@ -382,7 +384,7 @@ def _make_views(
     for name in views:
         view = VIEWS[name]
         head = f"MACRO {name}({view.parameter}) AS TABLE" if view.parameter else ""
-        connection.execute(f"CREATE {head or f'{kind} {name} AS'} {view.sql}")
+        _execute(connection, f"CREATE {head or f'{kind} {name} AS'} {view.sql}")
     loaded = {row[0] for row in connection.execute("DESCRIBE log").fetchall()}
     own = [f'"{name}"' for name in sorted(named & loaded)]
     if whole:

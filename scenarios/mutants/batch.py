@@ -105,7 +105,7 @@ class Batch:
                 twins.append(try_twin(twin))
                 note(twins[-1])
         except KeyboardInterrupt:
-            raise self._interrupted(len(tried)) from None
+            raise self._interrupted(len(tried), len(twins)) from None
         return Results(tuple(tried), tuple(twins))
 
     def _run_in(self, executor: ProcessPoolExecutor, note: Note) -> Results:
@@ -120,19 +120,23 @@ class Batch:
             for future in as_completed(futures):
                 note(future.result())
         except KeyboardInterrupt:
-            raise self._interrupted(sum(map(_is_done, tried))) from None
+            done = (sum(map(_is_done, each)) for each in (tried, twins))
+            raise self._interrupted(*done) from None
         return Results(
             tuple(future.result() for future in tried),
             tuple(future.result() for future in twins),
         )
 
-    def _interrupted(self, count: int) -> KeyboardInterrupt:
-        return KeyboardInterrupt(f"{count} of {len(self.wanted)} mutants were tried")
+    def _interrupted(self, mutants: int, twins: int) -> KeyboardInterrupt:
+        tried = f"{mutants} of {len(self.wanted)} mutants"
+        if self.twins:
+            tried += f" and {twins} of {len(self.twins)} twins"
+        return KeyboardInterrupt(f"{tried} were tried")
 
 
 def _try(name: str, without: Collection[str]) -> Tried:
     return try_mutant(one(name), without)
 
 
-def _is_done(future: Future[Tried]) -> bool:
+def _is_done(future: Future[Any]) -> bool:
     return future.done() and not future.cancelled() and future.exception() is None

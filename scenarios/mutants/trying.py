@@ -25,7 +25,7 @@ from scenarios.planner import plan_for
 
 Fate = Literal["killed", "survived", "misjudged"]
 
-MOST_STEPS = 400_000
+MOST_STEPS = 800_000
 """Steps after which a twin is tried as its mutants are, no longer in every order."""
 
 

@@ -9,11 +9,11 @@ from rcu.schedule.pool import TaskPool
 from rcu.schedule.report import Ending
 from scenarios.checkers.judge import Verdict
 from scenarios.machine import Parts
+from scenarios.mutants.families import srcu as broken_srcu
 from scenarios.planner import plan_for
 from scenarios.runner import Plan, RunResult, run_in_trio
 from tests.protocol import broken_parts as broken
 from tests.protocol.small_scenarios import small_scenarios
-from tests.support import broken_srcu
 
 ENOUGH = 1_000
 """Seeds after which a search gives up."""
@@ -73,7 +73,7 @@ CASES = (
     ),
     Case(
         name="the first scan is left out",
-        parts=Parts(srcu=broken_srcu.WithoutFirstScan, memory=broken.ReadsFivePages),
+        parts=Parts(srcu=broken_srcu.SkipsTheFirstScan, memory=broken.ReadsFivePages),
         scenario="late-reader",
         found_at={"grace-period": 44, "retired-set-quiet": 125},
         seen={
@@ -83,13 +83,13 @@ CASES = (
     ),
     Case(
         name="the second scan is left out",
-        parts=Parts(srcu=broken_srcu.WithoutSecondScan),
+        parts=Parts(srcu=broken_srcu.SkipsTheSecondScan),
         found_at={"grace-period": 0},
         seen={"grace-period": "is still in the section of kvm->srcu"},
     ),
     Case(
         name="locks are summed before unlocks",
-        parts=Parts(srcu=broken_srcu.LocksFirst, memory=broken.ReadsTwentyPages),
+        parts=Parts(srcu=broken_srcu.SumsLocksFirst, memory=broken.ReadsTwentyPages),
         scenario="long-and-short-reader",
         found_at={"grace-period": 0},
         seen={"grace-period": "but long is still in the section of kvm->srcu"},

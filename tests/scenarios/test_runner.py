@@ -20,13 +20,13 @@ from rcu.schedule.pool import open_pool
 from rcu.schedule.report import Ending
 from scenarios.checkers.judge import Verdict
 from scenarios.machine import Machine, Parts
+from scenarios.mutants.families import srcu as broken_srcu
 from scenarios.planner import plan_for
 from scenarios.runner import Plan, digest_of, run, run_in_trio
 from scenarios.scenario_file import parse_scenario
 from scenarios.strategies.random_walk import RandomWalk
 from tests.protocol import broken_parts as broken
 from tests.protocol.small_scenarios import small_scenarios
-from tests.support import broken_srcu
 from vcpus.shadow_roots import ShadowRoots
 
 SWAP = plan_for("dual-set-swap")
@@ -197,11 +197,11 @@ def machine(parts: Parts) -> Machine:
 def test_named_parts_are_used() -> None:
     made = machine(
         Parts(
-            update=CountingUpdate, srcu=broken_srcu.WithoutFirstScan, arch=OtherArchOf
+            update=CountingUpdate, srcu=broken_srcu.SkipsTheFirstScan, arch=OtherArchOf
         )
     )
     assert type(made.update) is CountingUpdate
-    assert type(made.vm.srcu) is broken_srcu.WithoutFirstScan
+    assert type(made.vm.srcu) is broken_srcu.SkipsTheFirstScan
     assert type(made.vm.arch) is OtherArch
     run(attrs.evolve(SMALL, parts=Parts(update=CountingUpdate)))
     assert CountingUpdate.calls == 2

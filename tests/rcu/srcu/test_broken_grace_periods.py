@@ -1,6 +1,6 @@
 """Each step of a grace period is there for a reason: left out, some order shows it.
 
-The smallest bounds that show it are those of the kernel facts; below them no order
+The smallest bounds that show it are known from a separate model; below them no order
 does. Where all orders are too many, those with few preemptions are tried, and the
 twin without the change gets through the same ones.
 """
@@ -18,16 +18,16 @@ from rcu.schedule.report import Ending
 from rcu.schedule.scheduler import Scheduler
 from rcu.schedule.task import Task
 from rcu.srcu.domain import SrcuDomain
-from tests.support.broken_srcu import (
-    BothRanksWithoutFlip,
-    FlipFirst,
-    KeepsIndex,
-    LocksFirst,
-    OneProcessor,
-    UnlocksCurrentRank,
-    WithoutFirstScan,
-    WithoutFlip,
-    WithoutSecondScan,
+from scenarios.mutants.families.srcu import (
+    FlipsFirst,
+    KeepsItsRank,
+    LeavesTheCurrentRank,
+    LooksAtOneCpu,
+    NeverFlips,
+    ScansBothWithoutFlip,
+    SkipsTheFirstScan,
+    SkipsTheSecondScan,
+    SumsLocksFirst,
 )
 from tests.support.exploring import in_every_order
 from tests.support.grace_periods import verdict
@@ -69,34 +69,32 @@ TWO_PROCESSORS = Bounds(readers=2, cpus=2, preemptions=1)
     ("kind", "bounds", "verdicts"),
     [
         pytest.param(
-            WithoutFirstScan,
+            SkipsTheFirstScan,
             TWO_GRACE_PERIODS,
             {"completed": 2441, "too short": 30},
             id="R1",
         ),
         pytest.param(
-            WithoutSecondScan, Bounds(), {"completed": 559, "too short": 1}, id="R2"
+            SkipsTheSecondScan, Bounds(), {"completed": 559, "too short": 1}, id="R2"
         ),
+        pytest.param(NeverFlips, Bounds(), {"completed": 679, "too short": 1}, id="R3"),
         pytest.param(
-            WithoutFlip, Bounds(), {"completed": 679, "too short": 1}, id="R3"
-        ),
-        pytest.param(
-            LocksFirst,
+            SumsLocksFirst,
             TWO_READERS,
             {"completed": 13046, "too short": 6},
             id="R4",
         ),
         pytest.param(
-            FlipFirst,
+            FlipsFirst,
             TWO_GRACE_PERIODS,
             {"completed": 3128, "too short": 30},
             id="R5",
         ),
         pytest.param(
-            OneProcessor, TWO_PROCESSORS, {"completed": 364, "too short": 6}, id="R6"
+            LooksAtOneCpu, TWO_PROCESSORS, {"completed": 364, "too short": 6}, id="R6"
         ),
         pytest.param(
-            UnlocksCurrentRank, Bounds(), {"completed": 1420, "hang": 512}, id="R7"
+            LeavesTheCurrentRank, Bounds(), {"completed": 1420, "hang": 512}, id="R7"
         ),
     ],
 )
@@ -109,13 +107,13 @@ async def test_a_broken_grace_period_is_caught_at_the_smallest_bounds(
 @pytest.mark.parametrize(
     ("kind", "bounds", "orders"),
     [
-        pytest.param(WithoutFirstScan, Bounds(), 404, id="R1, one grace period"),
-        pytest.param(LocksFirst, Bounds(), 608, id="R4, one reader"),
-        pytest.param(FlipFirst, Bounds(), 513, id="R5, one grace period"),
-        pytest.param(OneProcessor, Bounds(cpus=2), 2592, id="R6, one reader"),
-        pytest.param(BothRanksWithoutFlip, TWO_GRACE_PERIODS, 2525, id="R3b"),
+        pytest.param(SkipsTheFirstScan, Bounds(), 404, id="R1, one grace period"),
+        pytest.param(SumsLocksFirst, Bounds(), 608, id="R4, one reader"),
+        pytest.param(FlipsFirst, Bounds(), 513, id="R5, one grace period"),
+        pytest.param(LooksAtOneCpu, Bounds(cpus=2), 2592, id="R6, one reader"),
+        pytest.param(ScansBothWithoutFlip, TWO_GRACE_PERIODS, 2525, id="R3b"),
         pytest.param(
-            KeepsIndex,
+            KeepsItsRank,
             Bounds(grace_periods=2, sections=2, preemptions=2),
             617,
             id="R8",
@@ -175,8 +173,8 @@ class Relay:
     ("kind", "ending"),
     [
         (SrcuDomain, Ending.COMPLETED),
-        (BothRanksWithoutFlip, Ending.BUDGET),
-        (KeepsIndex, Ending.BUDGET),
+        (ScansBothWithoutFlip, Ending.BUDGET),
+        (KeepsItsRank, Ending.BUDGET),
     ],
 )
 async def test_without_the_flip_a_stream_of_readers_starves_the_updater(

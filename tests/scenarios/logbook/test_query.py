@@ -28,6 +28,7 @@ from rcu.tracepoints import (
 )
 from scenarios.checkers.history import History
 from scenarios.errors import InputError
+from scenarios.logbook import query
 from scenarios.logbook.query import Database, ask
 from scenarios.logbook.reader import LogReader
 from scenarios.logbook.views import VIEWS, field_types
@@ -552,4 +553,11 @@ def test_ctrl_c_ends_a_question() -> None:
     slow = Slow()
     with pytest.raises(KeyboardInterrupt):
         Database(cast("Any", slow)).ask("SELECT 1")
+    assert slow.interrupted.is_set()
+
+
+def test_ctrl_c_ends_the_making_of_views() -> None:
+    slow = Slow()
+    with pytest.raises(KeyboardInterrupt):
+        query._make_views(cast("Any", slow), "TABLE", set(), ["sections"], whole=False)
     assert slow.interrupted.is_set()
