@@ -122,9 +122,9 @@ def memory(folder: Path) -> None:
     path = folder / "made-up.jsonl"
     with path.open("w") as file:
         file.writelines(made_up(MILLIONS * 1_000_000))
-    program = Path(sys.executable).with_name("memslots")
+    program = str(Path(sys.executable).with_name("memslots"))
     # A small program starts it: a child is counted with what its parent had.
-    command = [sys.executable, "-c", PEAK_OF, program, "check", path, "-q"]
+    command = [sys.executable, "-c", PEAK_OF, program, "check", str(path), "-q"]
     done = subprocess.run(command, check=True, capture_output=True)  # noqa: S603
     peak, spent = map(float, done.stdout.split())
     show(
@@ -156,7 +156,7 @@ def asking(folder: Path) -> None:
 
 def _by_the_clock(arguments: tuple[object, ...]) -> float:
     """Seconds that a command takes."""
-    program = Path(sys.executable).with_name("memslots")
+    program = str(Path(sys.executable).with_name("memslots"))
     began = perf_counter()
     command = [program, *map(str, arguments)]
     subprocess.run(command, check=True, capture_output=True)  # noqa: S603

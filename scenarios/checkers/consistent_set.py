@@ -9,6 +9,7 @@ from memslots.tracepoints import SlotData
 from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
+from scenarios.checkers.history import Section
 from vcpus.tracepoints import SlotLookedUp
 
 
@@ -29,22 +30,20 @@ class ConsistentSet(Checker):
 
     def _looked_up(self, record: Record, event: SlotLookedUp) -> None:
         self.exercised += 1
-        content = self.history.content(event.as_id, event.set)
+        as_id, index = event.as_id, event.set
+        content = self.history.content(as_id, index)
         version = content.version
-        causes: list[int] = []
-        for section in self.history.holding(record.actor):
-            causes = [
-                each.step
-                for (as_id, _), each in section.ever_held.items()
-                if as_id == event.as_id
-            ][-1:] or [section.step]
-            held, at = section.held.get(event.as_id, (event.set, version))
-            if held != event.set:
+        sections = self.history.holding(record.actor)
+        for section in sections:
+            if as_id not in section.held:
+                continue
+            held, at = section.held[as_id]
+            if held != index:
                 self.violate(
                     record,
-                    f"a lookup of gfn {event.gfn:#x} went to set {event.set} although"
+                    f"a lookup of gfn {event.gfn:#x} went to set {index} although"
                     f" set {held} was dereferenced",
-                    *causes,
+                    *_got_hold(section, as_id),
                 )
                 return
             version = min(version, at)
@@ -53,10 +52,10 @@ class ConsistentSet(Checker):
         if found is not expected and found != expected:
             self.violate(
                 record,
-                f"set {event.set} answered {_name(found)} for gfn {event.gfn:#x}"
+                f"set {index} answered {_name(found)} for gfn {event.gfn:#x}"
                 f" (found in {event.found_in}), but held {_name(expected)} there when"
                 f" {record.actor} dereferenced it",
-                *causes,
+                *(step for each in sections[-1:] for step in _got_hold(each, as_id)),
                 *self._edits(event, expected),
             )
 
@@ -64,6 +63,12 @@ class ConsistentSet(Checker):
         """The edits of the set that made the two answers different."""
         serials = [slot.serial for slot in (event.slot, expected) if slot is not None]
         return self.history.content(event.as_id, event.set).edited.steps(*serials)
+
+
+def _got_hold(section: Section, as_id: int) -> list[int]:
+    """When a section got hold of a set last; when it began if it never did."""
+    steps = [at.step for (of, _), at in section.ever_held.items() if of == as_id]
+    return steps[-1:] or [section.step]
 
 
 def _name(slot: SlotData | None) -> str:

@@ -23,6 +23,10 @@ from scenarios.checkers.ledger import RecordLedger
 
 SLOT = Allocation.SLOT.value
 INVALID_SLOT = Allocation.INVALID_SLOT.value
+DIRTY_BITMAP = Allocation.DIRTY_BITMAP.value
+RMAP = Allocation.RMAP.value
+LPAGE_INFO = Allocation.LPAGE_INFO.value
+GFN_TRACK = Allocation.GFN_TRACK.value
 
 
 class Piece(NamedTuple):
@@ -42,6 +46,10 @@ class Piece(NamedTuple):
         return f"the {self.kind} of slot #{self.slot}"
 
 
+Pieces = dict[Piece, None]
+"""A set of them, in the order in which they came."""
+
+
 class FreedOnce(Checker):
     """Follows each allocation and the slot objects that point to it."""
 
@@ -57,7 +65,7 @@ class FreedOnce(Checker):
         super().__init__(history)
         self._alive: dict[Piece, Record] = {}
         self._freed = RecordLedger[Piece]()
-        self._held: dict[int, set[Piece]] = {}  # by serial of who points to them
+        self._held: dict[int, Pieces] = {}  # by serial of who points to them
         self._holders: dict[Piece, set[int]] = {}
         # Since slots_lock was released, and the last time.
         self._touched: dict[Piece, Record] = {}
@@ -88,19 +96,19 @@ class FreedOnce(Checker):
         kind = SLOT if event.kind == INVALID_SLOT else event.kind
         piece = Piece(kind, event.slot)
         self._alive[piece] = record
-        held = self._held.get(event.slot, set()) | {piece}
+        held = self._held.get(event.slot, {}) | {piece: None}
         self._hold(record, event.slot, held)
 
     def _held_anew(self, record: Record, event: MemoryHeld) -> None:
-        pieces = {Piece(SLOT, event.slot)}
+        pieces: Pieces = {Piece(SLOT, event.slot): None}
         for kind, made_for in (
-            (Allocation.DIRTY_BITMAP, event.dirty_bitmap),
-            (Allocation.RMAP, event.rmap),
-            (Allocation.LPAGE_INFO, event.lpage_info),
-            (Allocation.GFN_TRACK, event.gfn_track),
+            (DIRTY_BITMAP, event.dirty_bitmap),
+            (RMAP, event.rmap),
+            (LPAGE_INFO, event.lpage_info),
+            (GFN_TRACK, event.gfn_track),
         ):
             if made_for is not None:
-                pieces.add(Piece(kind.value, made_for))
+                pieces[Piece(kind, made_for)] = None
         self._hold(record, event.slot, pieces)
 
     def _replaced(self, record: Record, event: SlotReplaced) -> None:
@@ -108,14 +116,14 @@ class FreedOnce(Checker):
         entered = None if event.new is None else event.new.serial
         for serial in (event.old, entered):
             if serial is not None:
-                self._touch(record, self._held.get(serial, set()))
+                self._touch(record, self._held.get(serial, {}))
 
     def _memory_freed(self, record: Record, event: MemoryFreed) -> None:
         self._free(record, Piece(event.kind, event.slot))
 
     def _slot_freed(self, record: Record, event: SlotFreed) -> None:
         self._free(record, Piece(SLOT, event.serial))
-        self._hold(record, event.serial, set())
+        self._hold(record, event.serial, {})
 
     def _free(self, record: Record, piece: Piece) -> None:
         self.exercised += 1
@@ -131,21 +139,25 @@ class FreedOnce(Checker):
         self._freed[piece] = record
         self._touched[piece] = record
 
-    def _hold(self, record: Record, serial: int, pieces: set[Piece]) -> None:
+    def _hold(self, record: Record, serial: int, pieces: Pieces) -> None:
         """Let the slot object point to these, and to nothing else."""
-        before = self._held.pop(serial, set())
-        for piece in before - pieces:
-            self._holders[piece].discard(serial)
-            if not self._holders[piece]:
-                del self._holders[piece]
+        before = self._held.pop(serial, {})
+        for piece in before:
+            if piece not in pieces:
+                self._holders[piece].discard(serial)
+                if not self._holders[piece]:
+                    del self._holders[piece]
         for piece in pieces:
-            self._holders.setdefault(piece, set()).add(serial)
+            if piece not in before:
+                self._holders.setdefault(piece, set()).add(serial)
         if pieces:
             self._held[serial] = pieces
-        self._touch(record, before | pieces)
+        self._touch(record, before)
+        self._touch(record, pieces)
 
-    def _touch(self, record: Record, pieces: set[Piece]) -> None:
-        self._touched.update(dict.fromkeys(sorted(pieces), record))
+    def _touch(self, record: Record, pieces: Pieces) -> None:
+        for piece in pieces:
+            self._touched[piece] = record
 
     def _released(self, record: Record, event: LockReleased) -> None:
         if event.lock != "slots_lock":

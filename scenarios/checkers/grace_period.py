@@ -73,6 +73,8 @@ class GracePeriod(Checker):
         return [*causes, *self._asked.steps(*domains), *inside[:1]]
 
     def _section_ended(self, record: Record, event: SectionEnded) -> None:
+        if not self._waits:
+            return
         section = self.history.ending(record, event)
         for waits in self._waits.values():
             for wait in waits:

@@ -7,7 +7,7 @@ undoes each change: a set can be asked what it held when a reader got hold of it
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right, insort
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
 import attrs
@@ -43,7 +43,7 @@ class SetContent:
         by_serial: The slots by object.
         first_gfns: The first pages in order.
         edits: What left and what entered, edit by edit.
-        forgotten: How many edits there were before; nobody can ask for them.
+        version: How often it has been edited; the first edits may be forgotten.
         edited: When slots last entered it or left, by serial.
         last_edit: When any did.
         since: When it was copied from another; None if it never was.
@@ -55,15 +55,10 @@ class SetContent:
     by_serial: dict[int, SlotData] = attrs.field(factory=dict)
     first_gfns: list[int] = attrs.field(factory=list)
     edits: list[tuple[SlotData | None, SlotData | None]] = attrs.field(factory=list)
-    forgotten: int = 0
+    version: int = 0
     edited: Notes[int] = attrs.field(factory=Notes)
     last_edit: Record | None = None
     since: Record | None = None
-
-    @property
-    def version(self) -> int:
-        """How often it has been edited."""
-        return self.forgotten + len(self.edits)
 
     def replace(self, old: int | None, new: SlotData | None) -> None:
         """Apply one edit."""
@@ -77,11 +72,11 @@ class SetContent:
             self.by_gfn[new.base_gfn] = new
             self.by_serial[new.serial] = new
         self.edits.append((left, new))
+        self.version += 1
 
     def forget(self, version: int) -> None:
         """Forget all edits up to a version."""
-        del self.edits[: version - self.forgotten]
-        self.forgotten = version
+        del self.edits[: len(self.edits) - (self.version - version)]
 
     def copy(self) -> SetContent:
         """A set that holds the same and has never been edited."""
@@ -112,7 +107,10 @@ class SetContent:
     def find_at(self, version: int, gfn: int) -> SlotData | None:
         """The slot that contained ``gfn`` when the set had been edited so often."""
         present = self.find(gfn)
-        for left, entered in reversed(self.edits[version - self.forgotten :]):
+        since = self.version - version
+        if not since:
+            return present
+        for left, entered in reversed(self.edits[-since:]):
             if entered is not None and present is entered:
                 present = None
             if left is not None and left.base_gfn <= gfn < left.end_gfn:
@@ -215,9 +213,9 @@ class History:
         """All sections that are open."""
         return [section for stack in self.sections.values() for section in stack]
 
-    def holding(self, actor: str) -> list[Section]:
-        """The sections that ``actor`` is in."""
-        return self.sections.get(actor, [])
+    def holding(self, actor: str) -> Sequence[Section]:
+        """The sections that ``actor`` is in, innermost last."""
+        return self.sections.get(actor, ())
 
     def last_swap(self, as_id: int) -> list[int]:
         """The step in which its active set was published; empty if it never was."""
@@ -305,8 +303,9 @@ class History:
 
     def ending(self, record: Record, event: SectionEnded) -> Section | None:
         """The open section that an event ends; None if the reader is in no such one."""
+        domain, srcu_idx = event.domain, event.srcu_idx
         for section in reversed(self.holding(record.actor)):
-            if (section.domain, section.srcu_idx) == (event.domain, event.srcu_idx):
+            if section.domain == domain and section.srcu_idx == srcu_idx:
                 return section
         return None
 

@@ -43,7 +43,9 @@ class Ledger(dict[Key, Value], Generic[Key, Value]):
 
     def __contains__(self, key: object) -> bool:
         """Whether there is an entry."""
-        return dict.__contains__(self, key) or any(self._packed(key))
+        return dict.__contains__(self, key) or (
+            bool(self._older) and any(self._packed(key))
+        )
 
     def __missing__(self, key: Key) -> Value:
         """An older entry."""

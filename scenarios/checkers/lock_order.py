@@ -48,13 +48,13 @@ class LockOrder(Checker):
         }
 
     def _acquired(self, record: Record, event: LockAcquired) -> None:
-        sections = self.history.holding(record.actor)
-        domains = [section.domain for section in sections]
-        if event.lock == "slots_lock" and "kvm->srcu" in domains:
-            began = sections[domains.index("kvm->srcu")].step
-            text = "slots_lock was acquired in a section of kvm->srcu"
-            self.violate(record, text, began)
-        self._nest(record, event.lock, also_held=domains)
+        if event.lock == "slots_lock":
+            for section in self.history.holding(record.actor):
+                if section.domain == "kvm->srcu":
+                    text = "slots_lock was acquired in a section of kvm->srcu"
+                    self.violate(record, text, section.step)
+                    break
+        self._nest(record, event.lock)
         self._held.setdefault(record.actor, []).append(event.lock)
 
     def _released(self, record: Record, event: LockReleased) -> None:
@@ -63,11 +63,11 @@ class LockOrder(Checker):
             held.remove(event.lock)
 
     def _synchronize(self, record: Record, event: SynchronizeBegan) -> None:
-        domains = [section.domain for section in self.history.holding(record.actor)]
-        self._nest(record, event.domain, also_held=domains)
+        self._nest(record, event.domain)
 
-    def _nest(self, record: Record, inner: str, also_held: list[str]) -> None:
-        for outer in [*self._held.get(record.actor, []), *also_held]:
+    def _nest(self, record: Record, inner: str) -> None:
+        domains = [section.domain for section in self.history.holding(record.actor)]
+        for outer in (*self._held.get(record.actor, ()), *domains):
             self.exercised += 1
             known = self._inside.setdefault(outer, {})
             if inner in known:

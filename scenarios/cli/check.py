@@ -19,8 +19,8 @@ from scenarios.logbook.lines import STDIN
 
 Format = Literal["text", "json", "junit", "github", "tap"]
 
-COLLECT_AFTER = 50_000
-"""New objects after which Python looks for cycles; see `scenarios.cli.run`."""
+COLLECT_AFTER = 1_000_000
+"""New objects after which Python looks for cycles, of which a log makes none."""
 
 _WORST = (Verdict.VIOLATION, Verdict.INCONCLUSIVE, Verdict.HOLDS)
 
@@ -51,7 +51,7 @@ def check(
     checked = []
     terminal.write(tap.begin() if format == "tap" else "")
     for path in logs:
-        log = _checked(path)
+        log = _checked(path, quiet=quiet)
         checked.append(log)
         if format in tell:
             terminal.write(tell[format](log))
@@ -67,11 +67,12 @@ def check(
     return _exit_code(checked)
 
 
-def _checked(path: Path) -> Checked:
+def _checked(path: Path, *, quiet: bool) -> Checked:
     """Judge one log; one that cannot be read does not keep others from being."""
     name = "standard input" if path == STDIN else str(path)
     try:
-        return Checked(name, check_log(path))
+        with output.Progress(name, wanted=not quiet, unit="events") as tell:
+            return Checked(name, check_log(path, tell))
     except InputError as error:
         terminal.say(f"error: {error}")
         return Checked(name, None, error)

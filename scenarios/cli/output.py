@@ -209,7 +209,7 @@ class Progress:
         )
 
     def __enter__(self) -> Callable[[int], None]:
-        """Start; returns what to call with the number of steps made."""
+        """Start; returns what to call with the number of units done."""
         if self._shown:
             self._live.start()
         return self._tell
@@ -219,8 +219,9 @@ class Progress:
         if self._shown:
             self._live.stop()
 
-    def _tell(self, steps: int) -> None:
-        self.show(f"{steps:,} {self._unit}")
+    def _tell(self, count: int) -> None:
+        if self._shown:
+            self.show(f"{count:,} {self._unit}")
 
     def show(self, text: str) -> None:
         """Show how far it has come."""

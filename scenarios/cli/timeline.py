@@ -11,6 +11,7 @@ from cyclopts import Parameter
 from cyclopts.validators import Number
 
 from scenarios.cli import terminal
+from scenarios.cli.output import Progress
 from scenarios.errors import InputError
 from scenarios.logbook.reader import LogReader
 from scenarios.report.picture import Picture
@@ -79,7 +80,8 @@ def timeline(
     if path is not None and path != STDOUT:
         refuse(log, path, force=force)
     gc.set_threshold(COLLECT_AFTER)
-    picture = picture_of(LogReader(log), wanted)
+    with Progress(str(log), wanted=not quiet, unit="events") as tell:
+        picture = picture_of(LogReader(log, tell), wanted)
     if path is None or path == STDOUT:
         terminal.write_bytes(rendered(picture, form))
         return 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
 from pathlib import Path
 
 from rcu.schedule.report import Ending
@@ -11,18 +12,25 @@ from scenarios.errors import InputError
 from scenarios.logbook.reader import LogReader
 
 
-def check_log(path: Path) -> Judgement:
+def check_log(
+    path: Path, on_progress: Callable[[int], None] | None = None
+) -> Judgement:
     """Let every checker read a log.
+
+    Args:
+        path: The log, also gzipped; ``-`` is standard input.
+        on_progress: Is told now and then how many lines have been judged.
 
     Raises:
         InputError: It cannot be read, is no log, or is one of another version.
     """
-    reader = LogReader(path)
+    reader = LogReader(path, on_progress)
     records = reader.records()
-    first = list(itertools.islice(records, 1))  # it follows the header
+    first = [*itertools.islice(records, 1)]  # it follows the header
     judge = Judge(_must_exercise(reader))
     try:
-        judge.read(itertools.chain(first, records))
+        judge.read(first)
+        judge.read(records)
     except InputError:
         raise
     except (LookupError, TypeError, ValueError, ArithmeticError) as error:

@@ -16,10 +16,8 @@ MAX_LINE_BYTES = 64 << 20
 GZIP = b"\x1f\x8b"
 """What a gzipped file begins with."""
 
-BLOCK = 1 << 20
-
 PIECE = 1 << 14
-"""Little is lost if a piece is damaged."""
+"""Bytes that are read at once: its lines are near when they are looked at."""
 
 
 class DamagedError(Exception):
@@ -49,7 +47,7 @@ def blocks_of(path: Path) -> Iterator[bytes]:
             return
         while block:
             yield block
-            block = file.read(BLOCK)
+            block = file.read(PIECE)
 
 
 def whole_lines(blocks: Iterator[bytes]) -> Iterator[tuple[list[bytes], bool]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from operator import attrgetter
-from typing import Any
+from typing import Any, NamedTuple
 
 from memslots.tracepoints import (
     DirtyLogRequested,
@@ -44,10 +44,32 @@ _PAIRS: tuple[tuple[type[Event], type[Event], Callable[[Any], object]], ...] = (
     (InvalidationBegan, InvalidationEnded, attrgetter("start", "end")),
     (GfnRangeZapBegan, GfnRangeZapped, attrgetter("start", "end")),
 )
-BEGINS = {began: (ended, key) for began, ended, key in _PAIRS}
-ENDS = {ended: key for _, ended, key in _PAIRS}
-TURNS = frozenset({*BEGINS, *ENDS})
-"""Events that begin or end an operation."""
+_TURNS = {
+    kind: (kind is began, ended, key)
+    for began, ended, key in _PAIRS
+    for kind in (began, ended)
+}
+
+
+class Turn(NamedTuple):
+    """The beginning of an operation, or its end.
+
+    Attributes:
+        begins: Whether it is the beginning.
+        what: The same for the beginning and the end of one operation.
+    """
+
+    begins: bool
+    what: tuple[type[Event], object]
+
+
+def turn_of(event: Event) -> Turn | None:
+    """What an event begins or ends; None if it does neither."""
+    kind = _TURNS.get(type(event))
+    if kind is None:
+        return None
+    begins, ended, key = kind
+    return Turn(begins, (ended, key(event)))
 
 
 class Operations:
@@ -59,29 +81,28 @@ class Operations:
 
     def __init__(self) -> None:
         self.innermost: dict[str, int] = {}
-        self._open: dict[str, list[tuple[type[Event], object, int]]] = {}
+        self._open: dict[str, list[tuple[object, int]]] = {}
         self._begun = 0
 
-    def of(self, actor: str, event: Event) -> int:
+    def of(self, actor: str, turn: Turn | None) -> int:
         """The operation that the next record belongs to; 0 if to none."""
-        kind = type(event)
-        if kind in BEGINS:
-            ended, key = BEGINS[kind]
-            self._begun = op = self._begun + 1
-            self._open.setdefault(actor, []).append((ended, key(event), op))
-            self.innermost[actor] = op
-            return op
-        if kind in ENDS:
-            return self._end(actor, kind, ENDS[kind](event))
-        return self.innermost.get(actor, 0)
+        if turn is None:
+            return self.innermost.get(actor, 0)
+        begins, what = turn
+        if not begins:
+            return self._end(actor, what)
+        self._begun = op = self._begun + 1
+        self._open.setdefault(actor, []).append((what, op))
+        self.innermost[actor] = op
+        return op
 
-    def _end(self, actor: str, kind: type[Event], key: object) -> int:
+    def _end(self, actor: str, what: object) -> int:
         """Take out the latest that has begun so, of the actor first, then of others."""
         for whose in (actor, *self._open):
             own = self._open.get(whose, ())
             for place in range(len(own) - 1, -1, -1):
-                ended, begun_with, op = own[place]
-                if ended is kind and begun_with == key:
+                begun, op = own[place]
+                if begun == what:
                     self._take(whose, place)
                     return op
         return self.innermost.get(actor, 0)
@@ -90,6 +111,6 @@ class Operations:
         own = self._open[actor]
         del own[place]
         if own:
-            self.innermost[actor] = own[-1][2]
+            self.innermost[actor] = own[-1][1]
         else:
             del self._open[actor], self.innermost[actor]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from scenarios.logbook.lines import (
     blocks_of,
     whole_lines,
 )
-from scenarios.logbook.operations import TURNS, Operations
+from scenarios.logbook.operations import Operations, Turn, turn_of
 from scenarios.logbook.schema import (
     CHECKSUM,
     FIRST,
@@ -53,6 +53,7 @@ class LogReader:
 
     Attributes:
         path: The file, also gzipped; ``-`` is standard input.
+        on_progress: Is told now and then how many lines have been read.
         header: The first line, once it has been read.
         ending: How the run ended, once the last line has been read; empty if the log
             has no last line.
@@ -60,6 +61,7 @@ class LogReader:
     """
 
     path: Path
+    on_progress: Callable[[int], None] | None = None
     header: dict[str, Any] = attrs.field(factory=dict, init=False)
     ending: str = attrs.field(default="", init=False)
     lines: int = attrs.field(default=0, init=False)
@@ -79,7 +81,7 @@ class LogReader:
             InputError: The log cannot be read, is none, is one of another version, or
                 is not as it was written; the text names the line.
         """
-        known: dict[bytes, Event] = {}
+        known: dict[bytes, _Known] = {}
         operations = Operations()
         innermost = operations.innermost
         step: float = math.inf  # no line fits before the first, nor after the last
@@ -89,11 +91,9 @@ class LogReader:
             for number, text in enumerate(lines, before + 1):
                 self.lines = number
                 start, _, rest = text.partition(_EVENT)
-                event = known.get(rest)
                 try:
                     head = _decode_head(start + b"}")
-                    if event is None:
-                        event = _event_of(rest, known)
+                    event, turn = known.get(rest) or _learn(rest, known)
                 except (LookupError, ValueError, msgspec.MsgspecError):
                     line = self._look_at(number, text)
                     if line is None:
@@ -104,10 +104,12 @@ class LogReader:
                             self._compare(number, text, crc)
                         continue
                     head, event = line
+                    turn = turn_of(event)
                 actor, op = head.actor, head.op
-                expected = innermost.get(actor, 0)
-                if type(event) in TURNS:
-                    expected = operations.of(actor, event)
+                if turn is None:
+                    expected = innermost.get(actor, 0)
+                else:
+                    expected = operations.of(actor, turn)
                 if (
                     head.seq != number - 1
                     or head.step < step
@@ -117,6 +119,8 @@ class LogReader:
                 step = head.step
                 yield _new(Record, (step, actor, event))
             crc = _crc(lines, crc)
+            if self.on_progress is not None:
+                self.on_progress(self.lines)
 
     def _look_at(self, number: int, text: bytes) -> tuple[Head, Event] | None:
         """Read a line of any kind; None if it is the first or the last."""
@@ -225,15 +229,19 @@ _decode = msgspec.json.Decoder(dict[str, Any]).decode
 _decode_head = msgspec.json.Decoder(Head).decode
 
 
-def _event_of(rest: bytes, known: dict[bytes, Event]) -> Event:
+_Known = tuple[Event, Turn | None]
+
+
+def _learn(rest: bytes, known: dict[bytes, _Known]) -> _Known:
     """The event whose name and fields are all that is left of a line; remember it."""
     name = rest[1 : rest.find(b'"', 1)].decode()
     event = kind_of(name).decode(_OBJECT + rest)
+    learnt = event, turn_of(event)
     if len(rest) <= LONGEST_KEPT:
         if len(known) >= KEPT_EVENTS:
             known.clear()
-        known[rest] = event
-    return event
+        known[rest] = learnt
+    return learnt
 
 
 def _crc(lines: list[bytes], crc: int) -> int:

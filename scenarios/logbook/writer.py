@@ -18,7 +18,7 @@ import structlog
 
 from rcu.trace import Event, Record
 from scenarios.errors import InputError
-from scenarios.logbook.operations import Operations
+from scenarios.logbook.operations import Operations, turn_of
 from scenarios.logbook.schema import CHECKSUM, FIRST, LAST, SCHEMA, field_names
 
 
@@ -152,7 +152,7 @@ class LogWriter:
                 seq=seq,
                 step=step,
                 actor=actor,
-                op=op_of(actor, event),
+                op=op_of(actor, turn_of(event)),
                 fields=dict(zip(names, values(event), strict=False)),
             )
             seq += 1

@@ -154,8 +154,8 @@ def test_a_slot_that_leaves_the_sets_is_looked_at_again() -> None:
     assert told(*leave) == (
         2 + 2,
         [
-            (4, f"{released}the dirty-bitmap of slot #1, {left_over}"),
             (4, f"{released}slot #1, {left_over}"),
+            (4, f"{released}the dirty-bitmap of slot #1, {left_over}"),
         ],
     )
 

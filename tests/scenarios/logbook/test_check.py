@@ -280,12 +280,20 @@ def test_what_is_no_log_is_refused(tmp_path: Path, data: bytes, text: str) -> No
     assert str(raised.value).startswith(f"{path}{text}")
 
 
+def test_progress_is_told_in_lines(tmp_path: Path) -> None:
+    path = tmp_path / "log.jsonl"
+    logged(plan_for("dual-set-swap"), path)
+    told: list[int] = []
+    check_log(path, told.append)
+    assert told == sorted(told)
+    assert told[-1] == len(path.read_bytes().splitlines())
+
+
 def test_a_line_without_end_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scenarios.logbook.lines, "MAX_LINE_BYTES", 1_000)
     monkeypatch.setattr(scenarios.logbook.lines, "PIECE", 100)
-    monkeypatch.setattr(scenarios.logbook.lines, "BLOCK", 100)
     path = tmp_path / "log.jsonl"
     write_lines(path, [HEADER, FIRST | {"actor": "x" * 2_000}])
     with pytest.raises(InputError, match=r":2: the line is too long$"):

@@ -19,7 +19,7 @@ from rcu.tracepoints import (
 )
 from scenarios.errors import InputError
 from scenarios.logbook.check import check_log
-from scenarios.logbook.operations import Operations
+from scenarios.logbook.operations import Operations, turn_of
 from tests.scenarios.logbook.runs import lines_of, logged, plans, write_lines
 from vcpus.tracepoints import InvalidationBegan, InvalidationEnded
 
@@ -32,7 +32,7 @@ answered = RegionReturned(1, "create", 0)
 
 def ops(*records: tuple[str, Event]) -> list[int]:
     operations = Operations()
-    return [operations.of(actor, event) for actor, event in records]
+    return [operations.of(actor, turn_of(event)) for actor, event in records]
 
 
 def test_a_record_belongs_to_the_innermost_operation_of_its_actor() -> None:
