@@ -9,7 +9,6 @@ from memslots.tracepoints import SlotData
 from rcu.trace import Event, Record
 from rcu.tracepoints import RuleWasBroken
 from scenarios.checkers.checker import Checker
-from scenarios.checkers.history import Section
 from vcpus.tracepoints import SlotLookedUp
 
 
@@ -33,17 +32,14 @@ class ConsistentSet(Checker):
         as_id, index = event.as_id, event.set
         content = self.history.content(as_id, index)
         version = content.version
-        sections = self.history.holding(record.actor)
-        for section in sections:
-            if as_id not in section.held:
-                continue
-            held, at = section.held[as_id]
+        for section in self.history.holding(record.actor):
+            held, at = section.held.get(as_id, (index, version))
             if held != index:
                 self.violate(
                     record,
                     f"a lookup of gfn {event.gfn:#x} went to set {index} although"
                     f" set {held} was dereferenced",
-                    *_got_hold(section, as_id),
+                    *self._got_hold(record.actor, as_id),
                 )
                 return
             version = min(version, at)
@@ -55,20 +51,23 @@ class ConsistentSet(Checker):
                 f"set {index} answered {_name(found)} for gfn {event.gfn:#x}"
                 f" (found in {event.found_in}), but held {_name(expected)} there when"
                 f" {record.actor} dereferenced it",
-                *(step for each in sections[-1:] for step in _got_hold(each, as_id)),
+                *self._got_hold(record.actor, as_id),
                 *self._edits(event, expected),
             )
+
+    def _got_hold(self, actor: str, as_id: int) -> list[int]:
+        """When the reader got hold of a set last, or else began to read."""
+        steps = [
+            step
+            for section in self.history.holding(actor)
+            for step in (section.step, *section.dereferences(as_id))
+        ]
+        return [max(steps)] if steps else []
 
     def _edits(self, event: SlotLookedUp, expected: SlotData | None) -> list[int]:
         """The edits of the set that made the two answers different."""
         serials = [slot.serial for slot in (event.slot, expected) if slot is not None]
         return self.history.content(event.as_id, event.set).edited.steps(*serials)
-
-
-def _got_hold(section: Section, as_id: int) -> list[int]:
-    """When a section got hold of a set last; when it began if it never did."""
-    steps = [at.step for (of, _), at in section.ever_held.items() if of == as_id]
-    return steps[-1:] or [section.step]
 
 
 def _name(slot: SlotData | None) -> str:

@@ -173,6 +173,10 @@ class Section:
     ever_held: dict[tuple[int, int], Record] = attrs.field(factory=dict)
     found: dict[int, Record] = attrs.field(factory=dict)
 
+    def dereferences(self, as_id: int) -> list[int]:
+        """When it got hold of the sets of an address space, each the last time."""
+        return [at.step for (of, _), at in self.ever_held.items() if of == as_id]
+
 
 class History:
     """Sets and open sections, as far as the records go.

@@ -153,6 +153,38 @@ CASES: list[tuple[str, Lines, tuple[int, ...]]] = [
         (1, 3),
     ),
     (
+        "consistent-set",
+        [
+            enter("vcpu0"),
+            get_hold("vcpu0", 1),
+            get_hold("vcpu0", 0),
+            get_hold("vcpu0", 0, as_id=1),
+            look("vcpu0", 1, 0x10, X),
+        ],
+        (3,),
+    ),
+    (
+        "consistent-set",
+        [
+            enter("vcpu0"),
+            get_hold("vcpu0", 1, as_id=1),
+            get_hold("vcpu0", 0),
+            look("vcpu0", 0, 0x10, X, as_id=1),
+        ],
+        (2,),
+    ),
+    (
+        "consistent-set",
+        [
+            enter("vcpu0"),
+            get_hold("vcpu0", 0),
+            enter("vcpu0", 1),
+            look("vcpu0", 1, 0x10, X),
+        ],
+        (3,),
+    ),
+    ("consistent-set", [look("vcpu0", 0, 0x10, Y)], ()),
+    (
         "no-use-after-free",
         [w(SlotFreed(0, 9)), enter("vcpu0"), look("vcpu0", 0, 0x10, slot(9))],
         (1, 2),
@@ -400,10 +432,10 @@ CASES: list[tuple[str, Lines, tuple[int, ...]]] = [
 def test_the_first_finding_names_its_causes(
     id_: str, lines: Lines, causes: tuple[int, ...]
 ) -> None:
-    checker = alone(CHECKERS[id_], space(X) + story(*lines))
-    first = checker.violations[0]
+    setup = space(X) + space(as_id=1, of=2)
+    first = alone(CHECKERS[id_], setup + story(*lines)).violations[0]
     assert first.causes == causes
-    assert max(causes) < first.step
+    assert max(causes, default=0) < first.step
 
 
 def test_every_checker_is_asked_for_its_causes() -> None:

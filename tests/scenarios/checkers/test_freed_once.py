@@ -145,6 +145,14 @@ def test_a_slot_of_a_set_must_not_be_freed_itself() -> None:
     assert told(free_slot(1), UNLOCK)[1] == [(2, leak)]
 
 
+def test_what_a_slot_points_to_no_more_is_looked_at_again() -> None:
+    leak = (
+        "slots_lock was released while the dirty-bitmap of slot #1, which setup"
+        " allocated in step 0, is not freed and belongs to no slot of a set"
+    )
+    assert told(UNLOCK, hold(1), UNLOCK) == (2 + 2, [(3, leak)])
+
+
 def test_a_slot_that_leaves_the_sets_is_looked_at_again() -> None:
     leave = (UNLOCK, edit(0, 1, None), edit(1, 1, None), UNLOCK)
     released = "slots_lock was released while "

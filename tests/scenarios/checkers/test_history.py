@@ -111,6 +111,17 @@ def test_sections_nest_and_end_by_their_index() -> None:
     assert history.sections_ended == 1
 
 
+def test_a_set_that_never_was_has_no_content() -> None:
+    with pytest.raises(KeyError, match="2"):
+        history_of(space(X)).content(0, 2)
+
+
+@pytest.mark.parametrize("began", [0, 1])
+def test_a_section_of_the_other_index_does_not_end(began: int) -> None:
+    history = history_of(story(enter("vcpu0", began), leave("vcpu0", 1 - began)))
+    assert [section.step for section in history.open_sections()] == [1]
+
+
 def test_of_two_sections_with_one_index_the_inner_one_ends() -> None:
     lines = story(enter("vcpu0"), enter("vcpu0"), leave("vcpu0"))
     assert [section.step for section in history_of(lines).open_sections()] == [1]
